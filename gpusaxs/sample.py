@@ -1,0 +1,238 @@
+"""One curve as a person holds it, with what was found in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, IntFlag, StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gpusaxs.kernels import status as codes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FloatArray = NDArray[np.float64]
+
+
+class CurveStatus(IntFlag):
+    """What happened to a curve: remarks (results are good) and failures (there are none)."""
+
+    OK = 0
+    POINTS_DROPPED = codes.POINTS_DROPPED
+    Q_REORDERED = codes.Q_REORDERED
+    Q_MERGED = codes.Q_MERGED
+    Q_UNIT_GUESSED = codes.Q_UNIT_GUESSED
+    SIGMA_ESTIMATED = codes.SIGMA_ESTIMATED
+    SIGMA_RESCALED = codes.SIGMA_RESCALED
+    EDGES_TRIMMED = codes.EDGES_TRIMMED
+    BACKGROUND_FAILED = codes.BACKGROUND_FAILED
+    PEAKS_TRUNCATED = codes.PEAKS_TRUNCATED
+    INSERTION_REFUSED = codes.INSERTION_REFUSED
+    UNREADABLE = codes.UNREADABLE
+    TOO_FEW_POINTS = codes.TOO_FEW_POINTS
+    NO_SIGNAL = codes.NO_SIGNAL
+    NO_SIGMA = codes.NO_SIGMA
+    STAGE_FAILED = codes.STAGE_FAILED
+    BLANK_MISMATCH = codes.BLANK_MISMATCH
+
+    @property
+    def failed(self) -> bool:
+        """Whether the curve could not be processed to the end."""
+        return bool(self & codes.FAILURES)
+
+    @property
+    def label(self) -> str:
+        """The flags as they stand in the tables: ``"ok"`` or ``"sigma_rescaled edges_trimmed"``."""
+        return " ".join(flag.name.lower() for flag in self if flag.name) or "ok"
+
+    @property
+    def explanation(self) -> str:
+        """The flags as sentences for a person."""
+        return "; ".join(EXPLANATIONS[flag] for flag in self)
+
+
+EXPLANATIONS = {
+    CurveStatus.POINTS_DROPPED: "points with NaN, infinite or non-positive q were dropped",
+    CurveStatus.Q_REORDERED: "q was not increasing: the points were sorted",
+    CurveStatus.Q_MERGED: "points with the same q were averaged",
+    CurveStatus.Q_UNIT_GUESSED: "the unit of q was guessed from its numbers: check it",
+    CurveStatus.SIGMA_ESTIMATED: "sigma is missing or zero: estimated from the curve's own noise",
+    CurveStatus.SIGMA_RESCALED: "sigma disagrees with the curve's own noise: rescaled to it",
+    CurveStatus.EDGES_TRIMMED: "points shadowed at the edges of the detector were cut",
+    CurveStatus.BACKGROUND_FAILED: "the background could not be fitted and was not subtracted",
+    CurveStatus.PEAKS_TRUNCATED: "more peaks than the table holds: the weakest are left out",
+    CurveStatus.INSERTION_REFUSED: "an insertion policy ended the search for peaks",
+    CurveStatus.UNREADABLE: "the file could not be read",
+    CurveStatus.TOO_FEW_POINTS: "too few usable points",
+    CurveStatus.NO_SIGNAL: "the intensity is zero or constant everywhere",
+    CurveStatus.NO_SIGMA: "sigma is missing and the pipeline has no noise stage to estimate it",
+    CurveStatus.STAGE_FAILED: "a stage raised an error",
+    CurveStatus.BLANK_MISMATCH: "the blank does not cover the curve's q range",
+}
+
+
+class FitStatus(IntEnum):
+    """How the fit of a peak ended."""
+
+    CONVERGED = codes.FIT_CONVERGED
+    BOUND_HIT = codes.FIT_BOUND_HIT
+    SINGULAR = codes.FIT_SINGULAR
+    TOO_FEW_POINTS = codes.FIT_TOO_FEW_POINTS
+    NOT_CONVERGED = codes.FIT_NOT_CONVERGED
+
+    @property
+    def label(self) -> str:
+        """The status as it stands in the tables."""
+        return self.name.lower()
+
+
+class Verdict(StrEnum):
+    """What a curve turned out to be."""
+
+    IDENTIFIED = "identified"
+    AMBIGUOUS = "ambiguous"
+    UNINDEXED = "unindexed"
+    NONE = "none"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a curve came from.
+
+    Parameters
+    ----------
+    source
+        The file, or ``""`` for a curve from memory.
+    frame
+        Its place in a file of several curves.
+    q_unit
+        The unit in which the source gave q: ``"1/nm"`` or ``"1/angstrom"``.
+    q_unit_from
+        ``"argument"``, ``"metadata"`` or ``"guess"``.
+    format
+        The name of the reader.
+    """
+
+    source: str = ""
+    frame: int = 0
+    q_unit: str = "1/nm"
+    q_unit_from: str = "argument"
+    format: str = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """A peak: where it was found, and what its fit says.
+
+    ``index`` counts the points of the curve as it was given; ``value`` and ``prominence`` are in
+    the intensity's unit, as seen by the search; q, its sigma and the FWHM are in 1/nm, the area
+    in the intensity's unit times 1/nm. Fit results are NaN until the peak is processed.
+    """
+
+    index: int
+    value: float
+    prominence: float
+    q: float = np.nan
+    q_sigma: float = np.nan
+    fwhm: float = np.nan
+    fwhm_sigma: float = np.nan
+    height: float = np.nan
+    height_sigma: float = np.nan
+    area: float = np.nan
+    area_sigma: float = np.nan
+    eta: float = np.nan
+    eta_sigma: float = np.nan
+    level: float = np.nan
+    slope: float = np.nan
+    reduced_chi2: float = np.nan
+    status: FitStatus | None = None
+    bragg: bool = False
+
+    def profile(self, q: ArrayLike) -> FloatArray:
+        """Pseudo-Voigt profile of the fitted peak, without its local background, on q in 1/nm."""
+        x = 2.0 * (np.asarray(q, dtype=np.float64) - self.q) / self.fwhm
+        gaussian = np.exp2(-(x**2))
+        return np.asarray(
+            self.height * (self.eta / (1.0 + x**2) + (1.0 - self.eta) * gaussian), dtype=np.float64
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseMatch:
+    """A phase that explains peaks of a curve.
+
+    ``lattice`` and its sigma in nm; ``score`` is a log Bayes factor against "all peaks are
+    spurious"; ``matched`` and ``missing`` are the reflections' n (see `gpusaxs.phases`).
+    """
+
+    phase: str
+    lattice: float
+    lattice_sigma: float
+    score: float
+    matched: tuple[int, ...] = ()
+    missing: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class FlowMetadata:
+    """What travels with a sample through the stages."""
+
+    sample_id: str
+    processed_peaks: list[Peak] = field(default_factory=list)
+    unprocessed_peaks: list[Peak] = field(default_factory=list)
+    current_peak: Peak | None = None
+
+
+@dataclass(slots=True)
+class Sample:
+    """One curve I(q).
+
+    Parameters
+    ----------
+    id
+        A name, unique in its batch.
+    q : (points,) float64
+        Scattering vector in 1/nm.
+    intensity : (points,) float64
+        In the curve's own unit.
+    sigma : (points,) float64, optional
+        Standard uncertainty of the intensity, in its unit.
+    stage_num
+        The stage of the pipeline at which the sample stands.
+    metadata
+        Its peaks, done and to do.
+    """
+
+    id: str
+    q: FloatArray
+    intensity: FloatArray
+    sigma: FloatArray | None = None
+    stage_num: int = 0
+    metadata: FlowMetadata | None = None
+    origin: Origin = Origin()
+    status: CurveStatus = CurveStatus.OK
+    reason: str = ""
+    verdict: Verdict | None = None
+    margin: float = np.nan
+    phases: tuple[PhaseMatch, ...] = ()
+    measured_q: FloatArray | None = None
+    measured_intensity: FloatArray | None = None
+    background: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        self.q = np.ascontiguousarray(self.q, dtype=np.float64)
+        self.intensity = np.ascontiguousarray(self.intensity, dtype=np.float64)
+        if self.sigma is not None:
+            self.sigma = np.ascontiguousarray(self.sigma, dtype=np.float64)
+        for name, row in (("q", self.q), ("sigma", self.sigma)):
+            if row is not None and row.shape != self.intensity.shape:
+                raise ValueError(
+                    f"Expected {name} of sample {self.id!r} with the shape of its intensity "
+                    f"{self.intensity.shape}. Got {row.shape}. Give one value a point."
+                )
+        if self.metadata is None:
+            self.metadata = FlowMetadata(self.id)

@@ -1,0 +1,33 @@
+"""What can be said about a curve and about a fit, as numbers that kernels can write.
+
+The words and explanations that people read are in `gpusaxs.sample`.
+"""
+
+# One bit each in a curve's status. Repairs and remarks, in the order in which they arise:
+POINTS_DROPPED = 1 << 0
+Q_REORDERED = 1 << 1
+Q_MERGED = 1 << 2
+Q_UNIT_GUESSED = 1 << 3
+SIGMA_ESTIMATED = 1 << 4
+SIGMA_RESCALED = 1 << 5
+EDGES_TRIMMED = 1 << 6
+BACKGROUND_FAILED = 1 << 7
+PEAKS_TRUNCATED = 1 << 8
+INSERTION_REFUSED = 1 << 9
+
+# Failures: the curve takes no further part.
+UNREADABLE = 1 << 16
+TOO_FEW_POINTS = 1 << 17
+NO_SIGNAL = 1 << 18
+NO_SIGMA = 1 << 19
+STAGE_FAILED = 1 << 20
+BLANK_MISMATCH = 1 << 21
+
+FAILURES = UNREADABLE | TOO_FEW_POINTS | NO_SIGNAL | NO_SIGMA | STAGE_FAILED | BLANK_MISMATCH
+
+# How the fit of a peak ended.
+FIT_CONVERGED = 0
+FIT_BOUND_HIT = 1
+FIT_SINGULAR = 2
+FIT_TOO_FEW_POINTS = 3
+FIT_NOT_CONVERGED = 4
