@@ -1,0 +1,53 @@
+"""Reprocess whole archives of SAXS curves on every CPU core or an NVIDIA GPU."""
+
+import lazy_loader as _lazy
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, _ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "api": ["Result", "process"],
+        "batch": ["SampleBatch"],
+        "errors": [
+            "BackendError",
+            "GpusaxsError",
+            "PipelineError",
+            "ReadError",
+            "RunDirectoryError",
+        ],
+        "pipeline": ["Pipeline"],
+        "runtime.runtime": ["Runtime"],
+        "sample": [
+            "CurveStatus",
+            "FitStatus",
+            "FlowMetadata",
+            "Peak",
+            "PhaseMatch",
+            "Sample",
+            "Verdict",
+        ],
+        "simulate": ["simulate"],
+    },
+)
+
+__all__ = [
+    "BackendError",
+    "CurveStatus",
+    "FitStatus",
+    "FlowMetadata",
+    "GpusaxsError",
+    "Peak",
+    "PhaseMatch",
+    "Pipeline",
+    "PipelineError",
+    "ReadError",
+    "Result",
+    "RunDirectoryError",
+    "Runtime",
+    "Sample",
+    "SampleBatch",
+    "Verdict",
+    "process",
+    "simulate",
+]
