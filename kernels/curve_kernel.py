@@ -19,9 +19,8 @@ from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
-
 from gpusaxs.kernels import cache
+from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 P = ParamSpec("P")

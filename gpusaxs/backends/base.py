@@ -1,0 +1,69 @@
+"""What a backend offers: where arrays live, and how a kernel is run over many curves."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gpusaxs.kernels.curve_kernel import CurveKernel
+
+IndexArray = NDArray[np.int64]
+Array = Any
+"""An array of the backend's own kind: numpy.ndarray or cupy.ndarray."""
+
+
+class Backend(Protocol):
+    """Owner of arrays and launches.
+
+    Attributes
+    ----------
+    name
+        ``"numpy"`` or ``"cuda"``.
+    order
+        Memory order of (curves, points) arrays: ``"C"`` keeps a curve together, ``"F"`` keeps
+        the same point of neighbouring curves together.
+    xp
+        The array module, numpy or cupy.
+    """
+
+    name: str
+    order: Literal["C", "F"]
+    xp: Any
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Array:
+        """Return an uninitialised array in the backend's order."""
+        ...
+
+    def to_device(self, array: NDArray[Any]) -> Array:
+        """Return `array` as the backend's own, in its order; a copy unless it already is."""
+        ...
+
+    def to_host(self, array: Array) -> NDArray[Any]:
+        """Return `array` as a C-ordered NumPy array, once all launches before have ended."""
+        ...
+
+    def launch(
+        self,
+        kernel: CurveKernel,
+        rows: IndexArray,
+        span: tuple[Array, Array],
+        *arguments: Any,
+    ) -> None:
+        """Run `kernel` over the curves in `rows`.
+
+        Parameters
+        ----------
+        rows : (launched,) int64, on the host
+            The curves that take part.
+        span : two (curves,) int64
+            First point and end of each curve.
+        arguments
+            The kernel's arguments in order, without its scratch: arrays of the batch, or scalars.
+        """
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until all launches have ended."""
+        ...

@@ -1,0 +1,129 @@
+"""The GPU backend: CuPy arrays in Fortran order, one thread a curve. The only file with CuPy.
+
+Under Numba's simulator (``NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1``) the same drivers run in
+plain Python over NumPy arrays, so that their indexing is tested without a GPU.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from numba import config
+from numpy.typing import DTypeLike, NDArray
+
+from gpusaxs.backends.base import Array, IndexArray
+from gpusaxs.backends.numpy import widest_row
+from gpusaxs.errors import BackendError
+from gpusaxs.kernels.curve_kernel import CurveKernel
+
+THREADS = 128
+
+
+def _modules() -> tuple[Any, Any]:
+    """Return `numba.cuda` and the array module, or say what is missing."""
+    try:
+        from numba import cuda  # noqa: PLC0415
+    except ImportError as error:
+        raise BackendError(
+            f"The cuda backend needs numba-cuda ({error}). Install it with: "
+            "pip install 'gpusaxs[cuda]'"
+        ) from error
+    if config.ENABLE_CUDASIM:
+        return cuda, np
+    try:
+        import cupy  # noqa: PLC0415
+    except ImportError as error:
+        raise BackendError(
+            f"The cuda backend needs CuPy ({error}). Install it with: pip install 'gpusaxs[cuda]'"
+        ) from error
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise BackendError(
+            f"CuPy finds no usable NVIDIA GPU: {error}. Check the driver with nvidia-smi, or use "
+            "--backend numpy."
+        ) from error
+    return cuda, cupy
+
+
+@cache
+def cuda_driver(kernel: CurveKernel) -> Any:
+    """Compile the CUDA driver of a kernel, once a process."""
+    cuda, _ = _modules()
+    return cuda.jit(kernel.cuda_source(cuda))
+
+
+class CudaBackend:
+    """Runs kernels on one GPU and one stream.
+
+    Raises
+    ------
+    BackendError
+        If numba-cuda, CuPy or a usable GPU is missing.
+    """
+
+    name = "cuda"
+    order: Literal["C", "F"] = "F"
+
+    def __init__(self) -> None:
+        self._cuda, self.xp = _modules()
+        self.simulated = bool(config.ENABLE_CUDASIM)
+        self._stream: Any = 0
+        if not self.simulated:
+            self._cupy_stream = self.xp.cuda.Stream(non_blocking=True)
+            self._stream = self._cuda.external_stream(self._cupy_stream.ptr)
+
+    def _on_stream(self) -> Any:
+        from contextlib import nullcontext  # noqa: PLC0415
+
+        return nullcontext() if self.simulated else self._cupy_stream
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Array:
+        """See `Backend.empty`."""
+        with self._on_stream():
+            return self.xp.empty(shape, dtype, order="F")
+
+    def to_device(self, array: NDArray[Any]) -> Array:
+        """See `Backend.to_device`."""
+        with self._on_stream():
+            return self.xp.array(array, order="F")
+
+    def to_host(self, array: Array) -> NDArray[Any]:
+        """See `Backend.to_host`."""
+        if self.simulated:
+            return np.ascontiguousarray(array)
+        self.synchronize()
+        return np.ascontiguousarray(self.xp.asnumpy(array))
+
+    def synchronize(self) -> None:
+        """See `Backend.synchronize`."""
+        if not self.simulated:
+            self._cupy_stream.synchronize()
+
+    def launch(
+        self,
+        kernel: CurveKernel,
+        rows: IndexArray,
+        span: tuple[Array, Array],
+        *arguments: Any,
+    ) -> None:
+        """See `Backend.launch`."""
+        count = rows.size
+        if count == 0:
+            return
+        points = widest_row(kernel, arguments)
+        scratch = [
+            self.empty((count, points if s.size is None else s.size), s.dtype)
+            for s in kernel.scratch
+        ]
+        blocks = -(-count // THREADS)
+        driver = cuda_driver(kernel)
+        # Shared tables come from the host; batch arrays are on the device already.
+        on_device = [self.to_device(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        if self.simulated:
+            on_device = list(arguments)
+        driver[blocks, THREADS, self._stream](
+            self.to_device(rows), count, *span, *scratch, *on_device
+        )

@@ -1,0 +1,97 @@
+"""The CPU backend: NumPy arrays, and a pool of threads over chunks of curves."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gpusaxs.backends.base import IndexArray
+from gpusaxs.kernels.curve_kernel import CurveKernel, Role
+
+CHUNK = 64
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class NumpyBackend:
+    """Runs kernels on `workers` threads; the calling thread is one of them.
+
+    Workers pull chunks of curves from a common counter, so uneven curves balance out. Kernels
+    release the GIL. Several threads may launch at once.
+    """
+
+    name = "numpy"
+    order: Literal["C", "F"] = "C"
+    xp = np
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = available_cores() if workers is None else workers
+        if self.workers < 1:
+            raise ValueError(f"Expected at least 1 worker. Got {workers}.")
+        self._pool = ThreadPoolExecutor(max(1, self.workers - 1), thread_name_prefix="gpusaxs")
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
+        """See `Backend.empty`."""
+        return np.empty(shape, dtype)
+
+    def to_device(self, array: NDArray[Any]) -> NDArray[Any]:
+        """See `Backend.to_device`."""
+        return np.ascontiguousarray(array)
+
+    def to_host(self, array: NDArray[Any]) -> NDArray[Any]:
+        """See `Backend.to_host`."""
+        return array
+
+    def synchronize(self) -> None:
+        """Do nothing: a launch returns when it has ended."""
+
+    def launch(
+        self,
+        kernel: CurveKernel,
+        rows: IndexArray,
+        span: tuple[NDArray[np.int64], NDArray[np.int64]],
+        *arguments: Any,
+    ) -> None:
+        """See `Backend.launch`."""
+        count = rows.size
+        if count == 0:
+            return
+        points = widest_row(kernel, arguments)
+        driver = kernel.cpu_driver
+        starts = itertools.count(0, CHUNK)
+
+        def work() -> None:
+            scratch = [
+                np.empty(points if s.size is None else s.size, s.dtype) for s in kernel.scratch
+            ]
+            for first in starts:
+                if first >= count:
+                    return
+                driver(rows, first, min(first + CHUNK, count), *span, *scratch, *arguments)
+
+        helpers = min(self.workers, -(-count // CHUNK)) - 1
+        running = [self._pool.submit(work) for _ in range(helpers)]
+        work()
+        for future in running:
+            future.result()
+
+
+def widest_row(kernel: CurveKernel, arguments: tuple[Any, ...]) -> int:
+    """Length of the padded rows among a kernel's arguments: its scratch needs as much."""
+    parameters = [p for p in kernel.parameters if p.role is not Role.SCRATCH]
+    if len(parameters) != len(arguments):
+        names = ", ".join(p.name for p in parameters)
+        raise TypeError(
+            f"Expected {len(parameters)} arguments for kernel {kernel.name!r} ({names}). "
+            f"Got {len(arguments)}."
+        )
+    rows = (a.shape[1] for p, a in zip(parameters, arguments, strict=True) if p.role is Role.ROW)
+    return max(rows, default=0)

@@ -1,0 +1,102 @@
+"""Which reader understands a file, by its first bytes; what a file is that none does."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from pathlib import Path
+from typing import Protocol, cast
+
+import gpusaxs.io
+from gpusaxs.errors import ReadError
+from gpusaxs.sample import Sample
+
+HEAD_BYTES = 4096
+
+_UNPACK = "unpack it first"
+_FOREIGN: tuple[tuple[bytes, str], ...] = (
+    (b"\x1f\x8b", f"is compressed with gzip: {_UNPACK}"),
+    (b"\xfd7zXZ\x00", f"is compressed with xz: {_UNPACK}"),
+    (b"BZh", f"is compressed with bzip2: {_UNPACK}"),
+    (b"\x28\xb5\x2f\xfd", f"is compressed with zstd: {_UNPACK}"),
+    (b"PK\x03\x04", "is a zip archive or an office document: unpack it, or export it as text"),
+    (b"\xd0\xcf\x11\xe0", "is an office document: export it as text"),
+    (b"%PDF", "is a PDF document"),
+    (b"\x89PNG", "is a PNG image"),
+    (b"\xff\xd8\xff", "is a JPEG image"),
+    (b"II*\x00", "is a TIFF image: integrate it to a curve first"),
+    (b"MM\x00*", "is a TIFF image: integrate it to a curve first"),
+    (b"<", "is an XML or HTML file: save the curve as text or NXcanSAS instead"),
+)
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_CONTROL = bytes(sorted({*range(9), *range(14, 26), *range(27, 32), 127}))
+
+
+class Reader(Protocol):
+    """A module of this package that reads one format.
+
+    A module whose ``LAST_RESORT`` is True is asked only where no other one matches.
+    """
+
+    NAME: str
+
+    def matches(self, path: Path, head: bytes) -> bool:
+        """Whether the first bytes of a file are of this format."""
+
+    def read(self, path: Path, curve_id: str, q_unit: str | None = None) -> list[Sample]:
+        """Curves of the file; raises ReadError or OSError."""
+
+
+@cache
+def readers() -> tuple[Reader, ...]:
+    """All readers, in the order in which they are asked."""
+    names = sorted(module.name for module in pkgutil.iter_modules(gpusaxs.io.__path__))
+    modules = [importlib.import_module(f"gpusaxs.io.{name}") for name in names]
+    found = [module for module in modules if hasattr(module, "NAME")]
+    found.sort(key=lambda module: bool(getattr(module, "LAST_RESORT", False)))
+    return tuple(cast(Reader, module) for module in found)
+
+
+def reader_for(path: Path) -> Reader:
+    """Reader of a file, chosen by its content.
+
+    Raises
+    ------
+    ReadError
+        If no reader knows the content; the message says what the file is.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    for reader in readers():
+        if reader.matches(path, head):
+            return reader
+    raise ReadError(_what_it_is(head))
+
+
+def looks_like_text(head: bytes) -> bool:
+    """Whether bytes are text in some encoding, and no markup."""
+    if foreign_format(head) is not None:
+        return False
+    if head.startswith(_BYTE_ORDER_MARKS):
+        return True
+    return bool(head.strip()) and len(head) - len(head.translate(None, _CONTROL)) == 0
+
+
+def foreign_format(head: bytes) -> str | None:
+    """Sentence about a well-known format that holds no curve for us, by its first bytes."""
+    start = head.removeprefix(_BYTE_ORDER_MARKS[0])
+    if head.startswith(_BYTE_ORDER_MARKS[1:]):
+        start = head[2:].replace(b"\x00", b"")
+    for magic, sentence in _FOREIGN:
+        if start.startswith(magic) or (magic == b"<" and start.lstrip().startswith(magic)):
+            return sentence
+    return None
+
+
+def _what_it_is(head: bytes) -> str:
+    if not head.strip():
+        return "is empty" if not head else "holds nothing but blanks"
+    return foreign_format(head) or (
+        "is a binary file of an unknown format: expected text, .pdh, NumPy or NXcanSAS"
+    )

@@ -1,0 +1,116 @@
+"""The unit of q: read from text, or guessed from the numbers."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+QUnit = Literal["1/nm", "1/angstrom"]
+QUnitSource = Literal["argument", "metadata", "guess"]
+
+TO_INVERSE_NM: dict[str, float] = {"1/nm": 1.0, "1/angstrom": 10.0}
+
+LARGEST_Q_IN_INVERSE_ANGSTROM = 1.5
+"""A curve that reaches beyond this number is guessed to be in 1/nm.
+
+In 1/angstrom it would resolve distances under 0.42 nm, which is wide-angle scattering. Measured
+small-angle curves of known unit end at 0.0027 to 1.07 1/angstrom and at 2.3 to 7.5 1/nm; the
+threshold is the geometric mean of the gap. A curve in 1/nm that ends below it (a very long
+camera) is guessed wrong, as is one in 1/angstrom that goes on into the wide angles.
+"""
+
+_LENGTH = r"(n_?m|nanomet(?:er|re)s?|a{1,2}ngstr(?:oe|o)ms?|ang|a{1,2})"
+_INVERSE = (
+    rf"(?:1\s*/\s*{_LENGTH}|{_LENGTH}\s*(?:\*\*|\^)?\s*\(?\s*-\s*1\)?"
+    rf"|(?:inverse|reciprocal|per)[\s_-]*{_LENGTH})(?![a-z0-9])"
+)
+_NAME = (
+    r"(?<![a-z0-9])(?:q|scattering[\s_-]*vector|momentum[\s_-]*transfer|angular(?=[\s_.-]*unit))"
+    r"(?:[\s_.-]*(?:values?|axis|units?|vector))*"
+)
+_BETWEEN = r"[\s_()\[\]/,:|='<>-]*"
+_UNIT = re.compile(rf"[\s(\[]*(?:q{_BETWEEN})?{_INVERSE}[\s)\]]*")
+# ATSAS writes "angular-unit: nanometer" for 1/nm; "q*Angstroem" labels a column without a unit.
+_STATED = re.compile(
+    rf"{_NAME}{_BETWEEN}{_INVERSE}"
+    rf"|(?<![a-z0-9])angular[\s_-]*units?\s*[:=]\s*{_LENGTH}(?![a-z0-9])"
+    rf"|(?<![a-z0-9])q\s*\*\s*{_LENGTH}(?![a-z0-9])"
+)
+
+
+def parse_q_unit(text: str) -> QUnit | None:
+    """Unit of q that a text such as ``"1/A"``, ``"Å⁻¹"`` or ``"q_nm^-1"`` spells.
+
+    Returns
+    -------
+    ``"1/nm"``, ``"1/angstrom"``, or None where the text is neither.
+    """
+    match = _UNIT.fullmatch(_plain(text))
+    return None if match is None else _named(match)
+
+
+def find_q_unit(text: str) -> QUnit | None:
+    """Unit that a header states for q, as in ``"# q(1/A) I err"``.
+
+    Returns None where nothing is stated, and where two statements disagree.
+    """
+    found = {_named(match) for match in _STATED.finditer(_plain(text))}
+    return found.pop() if len(found) == 1 else None
+
+
+def guess_q_unit(q: ArrayLike) -> QUnit:
+    """Unit of q guessed from its largest number, see `LARGEST_Q_IN_INVERSE_ANGSTROM`.
+
+    A q without any finite number is left as it is: ``"1/nm"``.
+    """
+    values = np.asarray(q, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    if finite.size == 0 or finite.max() > LARGEST_Q_IN_INVERSE_ANGSTROM:
+        return "1/nm"
+    return "1/angstrom"
+
+
+def resolve_q_unit(
+    explicit: str | None, from_metadata: str | None, q: ArrayLike
+) -> tuple[QUnit, QUnitSource]:
+    """Unit of q, and who said so: the caller, else the file, else a guess from the numbers.
+
+    Raises
+    ------
+    ValueError
+        If the caller's unit is not a unit of q.
+    """
+    if explicit is not None:
+        return check_q_unit(explicit), "argument"
+    stated = None if from_metadata is None else parse_q_unit(from_metadata)
+    if stated is not None:
+        return stated, "metadata"
+    return guess_q_unit(q), "guess"
+
+
+def check_q_unit(text: str) -> QUnit:
+    """Unit of q that a caller gives, as one of the two names; ValueError for anything else."""
+    unit = parse_q_unit(text)
+    if unit is None:
+        raise ValueError(
+            f"Expected a unit of q: '1/nm' or '1/angstrom'. Got {text!r}. "
+            "Name one of the two, or give none to take it from the file."
+        )
+    return unit
+
+
+def _plain(text: str) -> str:
+    """Lower case, without TeX, accents, quotes and typographic minus signs."""
+    text = re.sub(r"\\(?:mathrm|text|rm)\b|[${}\\\"]", "", text)
+    decomposed = unicodedata.normalize("NFKD", text)
+    letters = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
+    return re.sub("[\u2212\u2010-\u2015]", "-", letters).lower()
+
+
+def _named(match: re.Match[str]) -> QUnit:
+    length = next(group for group in match.groups() if group is not None)
+    return "1/nm" if length.startswith("n") else "1/angstrom"

@@ -1,0 +1,42 @@
+"""Columns of the tables in which kernels keep peaks and phases: one row a peak, one a phase."""
+
+# A fitted peak, in a batch's `peaks` (curves, max_peaks, PEAK_COLUMNS).
+INDEX = 0
+VALUE = 1
+PROMINENCE = 2
+Q = 3
+Q_SIGMA = 4
+FWHM = 5
+FWHM_SIGMA = 6
+HEIGHT = 7
+HEIGHT_SIGMA = 8
+AREA = 9
+AREA_SIGMA = 10
+ETA = 11
+ETA_SIGMA = 12
+LEVEL = 13
+SLOPE = 14
+REDUCED_CHI2 = 15
+STATUS = 16
+BRAGG = 17
+PEAK_COLUMNS = 18
+
+# A peak that the search has found, in a batch's `candidates` (curves, max_candidates, 3): its
+# INDEX, VALUE and PROMINENCE, the highest first.
+CANDIDATE_COLUMNS = 3
+
+# A phase, in a batch's `phases` (curves, MAX_PHASES, PHASE_COLUMNS), the best score first.
+# MATCHED and MISSING hold one bit a reflection of the phase's list.
+PHASE = 0
+LATTICE = 1
+LATTICE_SIGMA = 2
+SCORE = 3
+MATCHED = 4
+MISSING = 5
+PHASE_COLUMNS = 6
+MAX_PHASES = 3
+
+VERDICT_NONE = 0
+VERDICT_UNINDEXED = 1
+VERDICT_AMBIGUOUS = 2
+VERDICT_IDENTIFIED = 3
