@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from gpusaxs.sample import (
 )
 
 FloatArray = NDArray[np.float64]
+
+logger = logging.getLogger("gpusaxs")
 
 MAX_PEAKS = 32
 MAX_CANDIDATES = 16
@@ -228,6 +231,14 @@ class SampleBatch:
     def set_status(self, rows: IndexArray, flag: CurveStatus) -> None:
         """Add a flag to the status of curves."""
         self.status[rows] |= int(flag)
+
+    def fail(self, rows: Sequence[int] | IndexArray, stage: str, error: Exception) -> None:
+        """Let curves take no further part because a stage raised."""
+        logger.error("stage %s failed", stage, exc_info=error)
+        chosen = np.asarray(rows, np.int64)
+        self.set_status(chosen, CurveStatus.STAGE_FAILED)
+        for row in chosen:
+            self.reasons[int(row)] = f"stage {stage!r} raised {type(error).__name__}: {error}"
 
     def set_curve(self, row: int, sample: Sample) -> None:
         """Take over the intensity and sigma of a sample, point for point.

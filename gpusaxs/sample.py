@@ -82,6 +82,7 @@ class FitStatus(IntEnum):
     SINGULAR = codes.FIT_SINGULAR
     TOO_FEW_POINTS = codes.FIT_TOO_FEW_POINTS
     NOT_CONVERGED = codes.FIT_NOT_CONVERGED
+    SHAPE_AT_LIMIT = codes.FIT_SHAPE_AT_LIMIT
 
     @property
     def label(self) -> str:

@@ -26,13 +26,17 @@ camera) is guessed wrong, as is one in 1/angstrom that goes on into the wide ang
 _LENGTH = r"(n_?m|nanomet(?:er|re)s?|a{1,2}ngstr(?:oe|o)ms?|ang|a{1,2})"
 _INVERSE = (
     rf"(?:1\s*/\s*{_LENGTH}|{_LENGTH}\s*(?:\*\*|\^)?\s*\(?\s*-\s*1\)?"
-    rf"|(?:inverse|reciprocal|per)[\s_-]*{_LENGTH})(?![a-z0-9])"
+    rf"|(?:inverse|reciprocal|per(?!\s*a\b))[\s_-]*{_LENGTH})(?![a-z0-9])"
 )
 _NAME = (
     r"(?<![a-z0-9])(?:q|scattering[\s_-]*vector|momentum[\s_-]*transfer|angular(?=[\s_.-]*unit))"
-    r"(?:[\s_.-]*(?:values?|axis|units?|vector))*"
+    r"(?:[\s_.-]*(?:values?|axis|units?))*"
 )
 _BETWEEN = r"[\s_()\[\]/,:|='<>-]*"
+# Accents go, so that Å and ö become letters; all the hyphens and minus signs become one.
+_PLAIN_SIGNS = dict.fromkeys(range(0x300, 0x370)) | dict.fromkeys(
+    (0x2212, *range(0x2010, 0x2016)), "-"
+)
 _UNIT = re.compile(rf"[\s(\[]*(?:q{_BETWEEN})?{_INVERSE}[\s)\]]*")
 # ATSAS writes "angular-unit: nanometer" for 1/nm; "q*Angstroem" labels a column without a unit.
 _STATED = re.compile(
@@ -106,9 +110,9 @@ def check_q_unit(text: str) -> QUnit:
 def _plain(text: str) -> str:
     """Lower case, without TeX, accents, quotes and typographic minus signs."""
     text = re.sub(r"\\(?:mathrm|text|rm)\b|[${}\\\"]", "", text)
-    decomposed = unicodedata.normalize("NFKD", text)
-    letters = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
-    return re.sub("[\u2212\u2010-\u2015]", "-", letters).lower()
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text).translate(_PLAIN_SIGNS)
+    return text.lower()
 
 
 def _named(match: re.Match[str]) -> QUnit:

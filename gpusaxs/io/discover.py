@@ -78,24 +78,25 @@ def read(source: Source | str | Path, q_unit: str | None = None) -> list[Sample]
         raise ReadError(f"cannot be opened: {_reason(error)}") from error
 
 
-def _expand(given: str | Path) -> Iterator[Source]:
+def _expand(given: str | Path) -> list[Source]:
     path = Path(given)
     if path.is_dir():
-        return _in_folder(path)
-    if os.path.lexists(path):
-        return iter([Source(path, path.name)])
-    if glob.has_magic(str(given)):
-        return _in_pattern(str(given))
-    raise FileNotFoundError("no such file or folder")
+        found, nothing = _in_folder(path), "the folder holds no file"
+    elif os.path.lexists(path):
+        found, nothing = [Source(path, path.name)], ""
+    elif glob.has_magic(str(given)):
+        found, nothing = _in_pattern(str(given)), "nothing matches the pattern"
+    else:
+        found, nothing = [], "no such file or folder"
+    if not found:
+        raise FileNotFoundError(nothing)
+    return found
 
 
-def _in_folder(folder: Path) -> Iterator[Source]:
+def _in_folder(folder: Path) -> list[Source]:
     name = os.path.basename(os.path.abspath(folder))
     paths = sorted(_walk(folder), key=lambda path: path.parts)
-    if not paths:
-        raise FileNotFoundError("the folder holds no file")
-    for path in paths:
-        yield Source(path, (Path(name) / path.relative_to(folder)).as_posix())
+    return [Source(path, (Path(name) / path.relative_to(folder)).as_posix()) for path in paths]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -112,15 +113,15 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _in_pattern(pattern: str) -> Iterator[Source]:
-    matches = sorted(glob.glob(pattern, recursive=True))
-    if not matches:
-        raise FileNotFoundError("nothing matches the pattern")
-    for match in matches:
+def _in_pattern(pattern: str) -> list[Source]:
+    found: list[Source] = []
+    for match in sorted(glob.glob(pattern, recursive=True)):
         if os.path.isfile(match):
-            yield Source(Path(match), os.path.basename(match))
-        elif "**" not in pattern:
-            yield from _in_folder(Path(match))
+            found.append(Source(Path(match), os.path.basename(match)))
+        # "**" has already listed what is in the folder.
+        elif os.path.isdir(match) and "**" not in pattern:
+            found.extend(_in_folder(Path(match)))
+    return found
 
 
 def _reason(error: OSError) -> str:
@@ -131,21 +132,17 @@ def _reason(error: OSError) -> str:
 
 
 def _with_unique_ids(sources: list[Source]) -> list[Source]:
-    extra = 0
-    while True:
-        count = Counter(source.id for source in sources)
-        if len(count) == len(sources):
-            return sources
-        extra += 1
+    count = Counter(source.id for source in sources)
+    while len(count) < len(sources):
         sources = [
-            replace(source, id=_lengthened(source, extra)) if count[source.id] > 1 else source
+            replace(source, id=_lengthened(source)) if count[source.id] > 1 else source
             for source in sources
         ]
+        count = Counter(source.id for source in sources)
+    return sources
 
 
-def _lengthened(source: Source, extra: int) -> str:
-    """Id with more of the path's folders in front, down to the whole path."""
+def _lengthened(source: Source) -> str:
+    """Id with one more of the path's folders in front; whole paths are unique."""
     parts = Path(os.path.abspath(source.path)).parts
-    kept = min(len(Path(source.id).parts) + 1, len(parts))
-    longer = Path(*parts[-kept:]).as_posix()
-    return longer if longer != source.id else f"{longer}~{extra}"
+    return Path(*parts[-len(Path(source.id).parts) - 1 :]).as_posix()

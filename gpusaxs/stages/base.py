@@ -95,8 +95,12 @@ class FunctionStage(Stage):
         asked: dict[str, list[int]] = {}
         for row, sample in zip(rows, batch.to_samples(rows), strict=True):
             assert sample.metadata is not None
-            result = self.function(sample, sample.metadata)
-            batch.set_curve(int(row), result.sample)
+            try:
+                result = self.function(sample, sample.metadata)
+                batch.set_curve(int(row), result.sample)
+            except Exception as error:  # noqa: BLE001 the function is the user's
+                batch.fail([int(row)], self.name, error)
+                continue
             for stage in result.requests:
                 asked.setdefault(stage, []).append(int(row))
         batch.restart_search(rows)

@@ -1,0 +1,96 @@
+"""Anton Paar's ``.pdh``: five header lines, q I sigma, and an XML trailer.
+
+The third line declares the number of points, the fourth ends with the wavelength. The trailer
+of SAXSquant states the unit of the x axis; older files state none.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from gpusaxs.errors import ReadError
+from gpusaxs.io.curves import Curves, FileIdentity, to_samples
+from gpusaxs.io.text import LARGEST_FILE, decode
+from gpusaxs.sample import Sample
+from gpusaxs.units import QUnit, parse_q_unit
+
+NAME = "pdh"
+
+HEADER_LINES = 5
+
+_NUMBER = r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?"
+_HEADER = re.compile(
+    rf"(?:.*\n){{2}}[ \t]*(?P<points>\d+)(?:[ \t]+-?\d+){{7}}[ \t]*\n"
+    rf"(?:[ \t]*{_NUMBER}){{4}}[ \t]+(?P<wavelength>{_NUMBER})[ \t]*\n"
+)
+_ROW = re.compile(r"[ \t]*(?:[-+.\d]|nan)", re.IGNORECASE)
+_X_AXIS = re.compile(r'<column\s+key=["\s]*X["\s]*>(.*?)</column>', re.DOTALL)
+_UNIT = re.compile(r'key=["\s]*unit["\s]*>([^<]*)<')
+
+
+def matches(path: Path, head: bytes) -> bool:
+    """Whether the header has eight whole numbers in its third line and five in its fourth."""
+    return b"\x00" not in head and _HEADER.match(decode(head)) is not None
+
+
+def read(path: Path, curve_id: str, q_unit: str | None = None) -> list[Sample]:
+    """Curve of a ``.pdh`` file, with as many points as it declares."""
+    if path.stat().st_size > LARGEST_FILE:
+        raise ReadError(f"is a .pdh file of more than {LARGEST_FILE >> 20} MiB: expected one curve")
+    text = decode(path.read_bytes())
+    header = _HEADER.match(text)
+    if header is None:
+        raise ReadError("has a damaged .pdh header")
+    points = int(header["points"])
+    lines = text.split("\n")
+    _check_points(points, lines)
+    try:
+        rows = np.loadtxt(lines[HEADER_LINES : HEADER_LINES + points], ndmin=2, comments=None)
+    except ValueError as error:
+        raise ReadError(f"has a row that cannot be read: {error}") from error
+    if rows.shape[1] not in (2, 3):
+        raise ReadError(f"has {rows.shape[1]} columns: expected q, intensity and sigma")
+    columns = np.ascontiguousarray(rows.T)
+    curve = Curves(
+        q=columns[0],
+        intensity=columns[1:2],
+        sigma=columns[2:3] if len(columns) == 3 else None,
+        stated_q_unit=None if q_unit else _stated_unit(text),
+        likely_q_unit=_unit_of_wavelength(float(header["wavelength"])),
+    )
+    return to_samples([curve], FileIdentity(path, curve_id, NAME, q_unit))
+
+
+def _check_points(declared: int, lines: list[str]) -> None:
+    held = 0
+    for line in lines[HEADER_LINES:]:
+        if not _ROW.match(line):
+            break
+        held += 1
+    if declared == 0:
+        raise ReadError("declares 0 points in its header: there is no curve in it")
+    if held < declared:
+        raise ReadError(f"declares {declared} points but holds {held}: it is cut off or damaged")
+    if held > declared:
+        raise ReadError(f"declares {declared} points but holds {held}: correct its third line")
+
+
+def _stated_unit(text: str) -> str | None:
+    """Unit of the x axis in the trailer, None where there is none."""
+    axis = _X_AXIS.search(text)
+    unit = None if axis is None else _UNIT.search(axis[1])
+    if unit is None:
+        return None
+    if parse_q_unit(unit[1]) is None:
+        raise ReadError(f"gives its x axis in {unit[1]!r}: expected q in 1/nm or 1/angstrom")
+    return unit[1]
+
+
+def _unit_of_wavelength(wavelength: float) -> QUnit | None:
+    """Unit that fits the header's wavelength: X-rays of 4 to 25 keV and a bit beyond."""
+    if 0.01 < wavelength < 0.3:
+        return "1/nm"
+    return "1/angstrom" if 0.5 < wavelength < 3.0 else None

@@ -1,0 +1,121 @@
+"""Text of two or more columns, with any header and footer."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpusaxs.errors import ReadError
+from gpusaxs.io.curves import Curves, FileIdentity, to_samples
+from gpusaxs.io.numeric_block import find_block
+from gpusaxs.io.recognise import looks_like_text
+from gpusaxs.sample import Sample
+from gpusaxs.units import find_q_unit
+
+FloatArray = NDArray[np.float64]
+
+NAME = "text"
+LAST_RESORT = True
+
+LARGEST_FILE = 256 * 2**20
+MOST_COLUMNS = 16
+
+_ANGLE = re.compile(r"^[\s#;%!]*(?:2[\s_-]*th|2\s*θ|two[\s_-]*theta)", re.IGNORECASE | re.MULTILINE)
+_COMMENT_SIGNS = "#;%! \t"
+_LABELS = {
+    "q": re.compile(r"q(?![a-z])", re.IGNORECASE),
+    "intensity": re.compile(r"i(?![a-z])|intensity", re.IGNORECASE),
+    "sigma": re.compile(r"sig|err|i?dev|di(?![a-z])|std|s\.?d|uncert", re.IGNORECASE),
+}
+
+
+def matches(path: Path, head: bytes) -> bool:
+    """Whether the file begins with text that is no markup."""
+    return looks_like_text(head)
+
+
+def read(path: Path, curve_id: str, q_unit: str | None = None) -> list[Sample]:
+    """Curve of the longest table in a text file.
+
+    The columns are q, intensity and, from three columns on, sigma. Labels are heeded in tables of
+    four and more columns only, where they name q and intensity.
+    """
+    if path.stat().st_size > LARGEST_FILE:
+        raise ReadError(f"is a text of more than {LARGEST_FILE >> 20} MiB: expected one curve")
+    text = decode(path.read_bytes())
+    block = find_block(text)
+    header, footer = text[: block.start], text[block.stop :]
+    if q_unit is None and _ANGLE.search(header):
+        raise ReadError("gives intensity over the scattering angle: convert the angle to q first")
+    _check_table(block.values)
+    curve = _curve(block.values, header, find_q_unit(f"{header}\n{footer}"))
+    return to_samples([curve], FileIdentity(path, curve_id, NAME, q_unit))
+
+
+def decode(content: bytes) -> str:
+    r"""Text in whatever encoding it is, with ``\n`` as line ends and blanks for quotes."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = content.decode("utf-16", errors="replace")
+    elif b"\x00" in content:
+        raise ReadError("is text with binary parts: expected text alone")
+    else:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")
+    if "\r" in text:
+        text = re.sub(r"\r+\n|\r", "\n", text)
+    return text.replace('"', " ")
+
+
+def _check_table(values: FloatArray) -> None:
+    rows, columns = values.shape
+    if columns > MOST_COLUMNS:
+        raise ReadError(
+            f"holds a table of {columns} columns, an image or many curves side by side: "
+            "expected the columns q, intensity and, if known, sigma"
+        )
+    q = values[:, 0]
+    if rows > 2 and np.all(q == np.rint(q)):
+        raise ReadError(
+            "holds whole numbers alone in its first column, channels or an image: expected q there"
+        )
+
+
+def _curve(values: FloatArray, header: str, stated_q_unit: str | None) -> Curves:
+    q, intensity, sigma = _columns(values.shape[1], header)
+    rows = np.ascontiguousarray(values.T)
+    return Curves(
+        q=rows[q],
+        intensity=rows[intensity : intensity + 1],
+        sigma=None if sigma is None else rows[sigma : sigma + 1],
+        stated_q_unit=stated_q_unit,
+    )
+
+
+def _columns(count: int, header: str) -> tuple[int, int, int | None]:
+    """Places of q, intensity and sigma."""
+    if count == 2:
+        return 0, 1, None
+    labels = _labels(header, count) if count > 3 else []
+    places = {
+        name: [place for place, label in enumerate(labels) if pattern.match(label)]
+        for name, pattern in _LABELS.items()
+    }
+    if len(places["q"]) != 1 or len(places["intensity"]) != 1:
+        return 0, 1, 2
+    sigma = places["sigma"][0] if places["sigma"] else None
+    return places["q"][0], places["intensity"][0], sigma
+
+
+def _labels(header: str, count: int) -> list[str]:
+    """Labels in the last line of the header, if they are as many as the columns."""
+    line = header.rstrip().rsplit("\n", 1)[-1].strip(_COMMENT_SIGNS)
+    for separator in (r"[\t,;|]", r"\s{2,}", r"\s+"):
+        labels = [label.strip() for label in re.split(separator, line)]
+        if len(labels) == count:
+            return labels
+    return []

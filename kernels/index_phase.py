@@ -1,0 +1,489 @@
+"""Name the phase whose reflections explain the peaks of a curve."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from gpusaxs.kernels import peak_table as table
+from gpusaxs.kernels import status as codes
+from gpusaxs.kernels.curve_kernel import (
+    FloatArray,
+    Output,
+    PerCurve,
+    Row,
+    Rows,
+    ScratchOf,
+    Shared,
+    curve_kernel,
+    device_function,
+)
+from gpusaxs.kernels.process_peak import lower_bound
+
+MAX_LINES = 20
+MAX_KNOWN_PHASES = 16
+
+# Rows of the table of Bragg lines, lowest q first.
+_Q = 0
+_MATCH_SIGMA = 1
+_FIT_SIGMA = 2
+_LOG_HEIGHT = 3
+_FWHM = 4
+_RARITY = 5
+_ASSIGNED = 6
+_KEPT = 7
+_LINE_ROWS = 8
+# Rows of the table of the best lattice of each phase.
+_SCORE = 0
+_BETA = 1
+_MATCHES = 2
+_BEST_ROWS = 3
+_REFLECTIONS = 20
+
+WORKSPACE = _LINE_ROWS * MAX_LINES + _BEST_ROWS * MAX_KNOWN_PHASES + _REFLECTIONS
+Workspace = Annotated[FloatArray, ScratchOf(WORKSPACE)]
+
+# Entries of the array of limits, in the order in which the stage gives them.
+MAX_RELATIVE_WIDTH = 0
+MIN_SIGNIFICANCE = 1
+SATELLITE = 2
+WIDTH_SPREAD = 3
+TOLERANCE = 4
+TOLERANCE_SIGMAS = 5
+CENTRE_BY_FWHM = 6
+CENTRE_BY_Q = 7
+MIN_SCORE = 8
+MIN_MARGIN = 9
+MIN_MARGIN_TWO_LINES = 10
+DETECTION = 11
+LIMITS = 12
+
+# ln of the range of lattice parameters that is thought possible beforehand.
+_LOG_LATTICE_RANGE = math.log(30.0)
+_ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
+# Spread of ln intensity of reflections about a smooth envelope.
+_LOG_HEIGHT_SPREAD = 1.3
+# Reflections that a candidate lattice may give to a base peak: a missing first line is survivable.
+_FIRST_REFLECTIONS = 6
+# Missing reflections beyond the last matched one cost this share of the others.
+_BEYOND_LAST = 0.1
+# A reflection this close to a peak, in FWHM, cannot be told from it.
+_BLENDED = 0.9
+
+
+@device_function
+def presence(rank):  # type: ignore[no-untyped-def]
+    """Probability that the reflection of this rank has intensity at all."""
+    if rank == 0:
+        return 0.95
+    if rank < 3:
+        return 0.9
+    if rank < 6:
+        return 0.8
+    return 0.65
+
+
+@device_function
+def is_bragg(line, q, strongest, limits):  # type: ignore[no-untyped-def]
+    """Whether a fitted peak can be a Bragg line, by its own look.
+
+    Its fit ended well, it is significant and narrow, it is not cut off by an end of the curve,
+    and it is no satellite: below the strongest line in q and far below it in height.
+    """
+    status = line[table.STATUS]
+    if status != codes.FIT_CONVERGED and status != codes.FIT_SHAPE_AT_LIMIT:
+        return False
+    centre, fwhm, height = line[table.Q], line[table.FWHM], line[table.HEIGHT]
+    grow = math.sqrt(max(1.0, line[table.REDUCED_CHI2]))
+    if not height > limits[MIN_SIGNIFICANCE] * grow * line[table.HEIGHT_SIGMA]:
+        return False
+    if not fwhm < limits[MAX_RELATIVE_WIDTH] * centre:
+        return False
+    if centre - fwhm < q[0] or centre + fwhm > q[q.shape[0] - 1]:
+        return False
+    if strongest[table.HEIGHT] == strongest[table.HEIGHT]:
+        below = centre < strongest[table.Q]
+        if below and height < limits[SATELLITE] * strongest[table.HEIGHT]:
+            return False
+    return True
+
+
+@device_function
+def typical_width(peaks, n_peaks):  # type: ignore[no-untyped-def]
+    """FWHM of the Bragg line at the median, by counting; NaN without any."""
+    n = 0
+    for j in range(n_peaks):
+        if peaks[j, table.BRAGG] == 1.0:
+            n += 1
+    for j in range(n_peaks):
+        if peaks[j, table.BRAGG] == 1.0:
+            narrower = 0
+            equal = 0
+            for k in range(n_peaks):
+                if peaks[k, table.BRAGG] == 1.0:
+                    if peaks[k, table.FWHM] < peaks[j, table.FWHM]:
+                        narrower += 1
+                    elif peaks[k, table.FWHM] == peaks[j, table.FWHM]:
+                        equal += 1
+            if narrower <= (n - 1) // 2 < narrower + equal:
+                return peaks[j, table.FWHM]
+    return math.nan
+
+
+@device_function
+def mark_bragg(peaks, n_peaks, q, limits):  # type: ignore[no-untyped-def]
+    """Set the BRAGG column of every peak and return how many are lines."""
+    strongest = -1
+    for j in range(n_peaks):
+        peaks[j, table.BRAGG] = 0.0
+    # The strongest is sought among lines alone: a hump must not make satellites of them.
+    for j in range(n_peaks):
+        if is_bragg(peaks[j], q, peaks[j], limits) and (
+            strongest < 0 or peaks[j, table.HEIGHT] > peaks[strongest, table.HEIGHT]
+        ):
+            strongest = j
+    if strongest < 0:
+        return 0
+    for j in range(n_peaks):
+        if is_bragg(peaks[j], q, peaks[strongest], limits):
+            peaks[j, table.BRAGG] = 1.0
+    width = typical_width(peaks, n_peaks)
+    count = 0
+    for j in range(n_peaks):
+        if peaks[j, table.BRAGG] == 1.0:
+            ratio = peaks[j, table.FWHM] / width
+            if ratio > limits[WIDTH_SPREAD] or ratio * limits[WIDTH_SPREAD] < 1.0:
+                peaks[j, table.BRAGG] = 0.0
+            else:
+                count += 1
+    return count
+
+
+@device_function
+def collect_lines(peaks, n_peaks, limits, lines):  # type: ignore[no-untyped-def]
+    """Fill the table of lines from the strongest Bragg peaks, sorted by q; return their number."""
+    count = 0
+    top = 0.0
+    for j in range(n_peaks):
+        if peaks[j, table.BRAGG] != 1.0:
+            continue
+        top = max(top, peaks[j, table.HEIGHT])
+        if count == MAX_LINES:
+            continue
+        # Peaks come strongest first, so a full table holds the strongest.
+        centre = peaks[j, table.Q]
+        place = count
+        while place > 0 and lines[_Q, place - 1] > centre:
+            for r in range(_LINE_ROWS):
+                lines[r, place] = lines[r, place - 1]
+            place -= 1
+        fwhm = peaks[j, table.FWHM]
+        grow = max(1.0, peaks[j, table.REDUCED_CHI2])
+        fitted = peaks[j, table.Q_SIGMA] ** 2 * grow + (limits[CENTRE_BY_FWHM] * fwhm) ** 2
+        lines[_Q, place] = centre
+        lines[_FIT_SIGMA, place] = math.sqrt(fitted)
+        lines[_MATCH_SIGMA, place] = math.sqrt(fitted + (limits[CENTRE_BY_Q] * centre) ** 2)
+        lines[_LOG_HEIGHT, place] = math.log(peaks[j, table.HEIGHT])
+        lines[_FWHM, place] = fwhm
+        count += 1
+    for j in range(count):
+        # A spurious peak is the rarer the stronger it is.
+        relative = math.exp(lines[_LOG_HEIGHT, j]) / top
+        lines[_RARITY, j] = 0.7 + 1.6 * math.sqrt(relative)
+    return count
+
+
+@device_function
+def assign(lines, count, positions, reflections, beta, limits):  # type: ignore[no-untyped-def]
+    """Give each line the nearest reflection within tolerance, one to one; return the matches."""
+    matches = 0
+    k = 0
+    for j in range(count):
+        centre = lines[_Q, j]
+        while k + 1 < reflections and abs(beta * positions[k + 1] - centre) <= abs(
+            beta * positions[k] - centre
+        ):
+            k += 1
+        tolerance = min(
+            limits[TOLERANCE] * centre, limits[TOLERANCE_SIGMAS] * lines[_MATCH_SIGMA, j]
+        )
+        distance = abs(beta * positions[k] - centre)
+        lines[_ASSIGNED, j] = -1.0
+        if distance > tolerance:
+            continue
+        previous = j - 1
+        if previous >= 0 and lines[_ASSIGNED, previous] == k:
+            if abs(beta * positions[k] - lines[_Q, previous]) <= distance:
+                continue
+            lines[_ASSIGNED, previous] = -1.0
+            matches -= 1
+        lines[_ASSIGNED, j] = k
+        matches += 1
+    return matches
+
+
+@device_function
+def fit_beta(lines, count, positions):  # type: ignore[no-untyped-def]
+    """Weighted least squares through the origin of q on s; return beta and its information."""
+    cross = 0.0
+    information = 0.0
+    for j in range(count):
+        k = int(lines[_ASSIGNED, j])
+        if k >= 0:
+            weight = 1.0 / (lines[_FIT_SIGMA, j] * lines[_FIT_SIGMA, j])
+            cross += weight * positions[k] * lines[_Q, j]
+            information += weight * positions[k] * positions[k]
+    return cross / information, information
+
+
+@device_function
+def expected_log_height(lines, count, centre):  # type: ignore[no-untyped-def]
+    """ln height of a reflection at `centre`, between those of the matched lines beside it."""
+    below = -1
+    above = -1
+    for j in range(count):
+        if lines[_ASSIGNED, j] >= 0.0:
+            if lines[_Q, j] <= centre:
+                below = j
+            elif above < 0:
+                above = j
+    if below < 0:
+        return lines[_LOG_HEIGHT, above]
+    if above < 0:
+        return lines[_LOG_HEIGHT, below]
+    share = (centre - lines[_Q, below]) / (lines[_Q, above] - lines[_Q, below])
+    return (1.0 - share) * lines[_LOG_HEIGHT, below] + share * lines[_LOG_HEIGHT, above]
+
+
+@device_function
+def missing_cost(rank, centre, lines, count, q, noise, limits):  # type: ignore[no-untyped-def]
+    """-ln of the probability that a reflection in range is not among the peaks."""
+    for j in range(count):
+        if abs(lines[_Q, j] - centre) < _BLENDED * lines[_FWHM, j]:
+            return 0.0
+    point = min(lower_bound(q, centre), q.shape[0] - 1)
+    limit = math.log(limits[DETECTION] * noise[point])
+    excess = (expected_log_height(lines, count, centre) - limit) / _LOG_HEIGHT_SPREAD
+    visible = 1.0 / (1.0 + math.exp(-1.7 * excess))
+    return -math.log(1.0 - presence(rank) * visible)
+
+
+@device_function
+def score_lattice(  # type: ignore[no-untyped-def]
+    lines, count, positions, reflections, beta, information, q, noise, limits, found
+):
+    """Log Bayes factor of a lattice against "all peaks are spurious".
+
+    A matched line gains the precision of its prediction over the range in which a spurious peak
+    could lie anywhere; a missing reflection costs ln(1 - p); the lattice parameter costs its
+    prior range over its posterior width, which makes dense sets of reflections pay by themselves.
+    """
+    low = q[0]
+    high = q[q.shape[0] - 1]
+    span = high - low
+    for k in range(reflections):
+        found[k] = 0.0
+    last = 0
+    score = 0.0
+    for j in range(count):
+        k = int(lines[_ASSIGNED, j])
+        if k < 0:
+            continue
+        found[k] = 1.0
+        last = max(last, k)
+        sigma = lines[_MATCH_SIGMA, j]
+        deviation = (lines[_Q, j] - beta * positions[k]) / sigma
+        score += math.log(span / (_ROOT_TWO_PI * sigma)) - 0.5 * deviation * deviation
+        score += lines[_RARITY, j] + math.log(presence(k))
+    # sigma_lnbeta with the tolerance for systematic errors of q in it.
+    relative = math.sqrt(1.0 / (information * beta * beta) + limits[CENTRE_BY_Q] ** 2)
+    score += math.log(_ROOT_TWO_PI * relative / _LOG_LATTICE_RANGE)
+    for k in range(reflections):
+        centre = beta * positions[k]
+        if found[k] == 0.0 and low < centre < high:
+            cost = missing_cost(k, centre, lines, count, q, noise, limits)
+            score -= cost if k < last else _BEYOND_LAST * cost
+    return score
+
+
+@device_function
+def two_lines_suffice(lines, count, first_two):  # type: ignore[no-untyped-def]
+    """Whether two lines may name a phase: its first two, with no other line in the curve."""
+    if not first_two or count != 2:
+        return False
+    return lines[_ASSIGNED, 0] == 0.0 and lines[_ASSIGNED, 1] == 1.0
+
+
+@device_function
+def best_lattice(  # type: ignore[no-untyped-def]
+    lines, count, positions, reflections, first_two, candidates, q, noise, limits, found
+):
+    """Try the strongest and the lowest lines as each of a phase's first reflections.
+
+    Returns the score, beta and number of matches of the best; a score of -inf where no lattice
+    explains enough lines.
+    """
+    best_score = -math.inf
+    best_beta = math.nan
+    best_matches = 0
+    strongest = 0
+    second = -1
+    for j in range(1, count):
+        if lines[_LOG_HEIGHT, j] > lines[_LOG_HEIGHT, strongest]:
+            second = strongest
+            strongest = j
+        elif second < 0 or lines[_LOG_HEIGHT, j] > lines[_LOG_HEIGHT, second]:
+            second = j
+    for attempt in range(3):
+        base = strongest if attempt == 0 else (0 if attempt == 1 else second)
+        if base < 0 or (attempt == 1 and base == strongest) or (attempt == 2 and base == 0):
+            continue
+        for k in range(min(candidates, reflections)):
+            beta = lines[_Q, base] / positions[k]
+            if assign(lines, count, positions, reflections, beta, limits) < 2:
+                continue
+            beta, information = fit_beta(lines, count, positions)
+            matches = assign(lines, count, positions, reflections, beta, limits)
+            if matches < 2 or (matches < 3 and not two_lines_suffice(lines, count, first_two)):
+                continue
+            beta, information = fit_beta(lines, count, positions)
+            score = score_lattice(
+                lines, count, positions, reflections, beta, information, q, noise, limits, found
+            )
+            if score > best_score:
+                best_score = score
+                best_beta = beta
+                best_matches = matches
+    return best_score, best_beta, best_matches
+
+
+@device_function
+def write_phase(  # type: ignore[no-untyped-def]
+    row, phase, score, beta, lines, count, positions, reflections, q, limits
+):
+    """Write a phase with its lattice parameter, and the reflections matched and missing."""
+    assign(lines, count, positions, reflections, beta, limits)
+    beta, information = fit_beta(lines, count, positions)
+    matched = 0
+    matches = 0
+    chi2 = 0.0
+    for j in range(count):
+        k = int(lines[_ASSIGNED, j])
+        if k >= 0:
+            matched |= 1 << k
+            matches += 1
+            chi2 += ((lines[_Q, j] - beta * positions[k]) / lines[_FIT_SIGMA, j]) ** 2
+    missing = 0
+    for k in range(reflections):
+        centre = beta * positions[k]
+        if q[0] < centre < q[q.shape[0] - 1] and not matched >> k & 1:
+            missing |= 1 << k
+    grow = math.sqrt(max(1.0, chi2 / (matches - 1)))
+    lattice = 2.0 * math.pi / beta
+    row[table.PHASE] = phase
+    row[table.LATTICE] = lattice
+    row[table.LATTICE_SIGMA] = lattice * grow / (math.sqrt(information) * beta)
+    row[table.SCORE] = score
+    row[table.MATCHED] = matched
+    row[table.MISSING] = missing
+
+
+@curve_kernel
+def index_phase(
+    q: Row,
+    noise: Row,
+    peaks: Rows,
+    n_peaks: PerCurve,
+    positions: Shared,
+    reflections: Shared,
+    candidates: Shared,
+    first_two: Shared,
+    prior: Shared,
+    limits: Shared,
+    phases: Rows,
+    n_phases: Output,
+    verdict: Output,
+    margin: Output,
+    workspace: Workspace,
+) -> None:
+    """Score every phase against the peaks of a curve and conclude.
+
+    q : (points,) float64, 1/nm
+    noise : (points,) float64, standard uncertainty of the curve that was searched
+    positions : (phases, reflections) float64, s of each reflection: q = 2 pi s / lattice
+    reflections, candidates : (phases,) int64, how many there are, and how many of them a base
+        line is tried as
+    first_two : (phases,) bool, whether the first two reflections alone can name the phase
+    prior : (phases,) float64, ln of the prior weight; -inf leaves a phase out
+    limits : (LIMITS,) float64
+    """
+    known = positions.shape[0]
+    lines_size = _LINE_ROWS * MAX_LINES
+    lines = workspace[0:lines_size].reshape((_LINE_ROWS, MAX_LINES))
+    best = workspace[lines_size : lines_size + _BEST_ROWS * MAX_KNOWN_PHASES].reshape(
+        (_BEST_ROWS, MAX_KNOWN_PHASES)
+    )
+    found = workspace[WORKSPACE - _REFLECTIONS : WORKSPACE]
+
+    n_phases[0] = 0
+    margin[0] = math.nan
+    if mark_bragg(peaks, n_peaks, q, limits) == 0:
+        verdict[0] = table.VERDICT_NONE
+        return
+    verdict[0] = table.VERDICT_UNINDEXED
+    count = collect_lines(peaks, n_peaks, limits, lines)
+    if count < 2:
+        return
+
+    for phase in range(known):
+        best[_SCORE, phase] = -math.inf
+        if prior[phase] > -math.inf:
+            score, beta, matches = best_lattice(
+                lines,
+                count,
+                positions[phase],
+                reflections[phase],
+                first_two[phase],
+                candidates[phase],
+                q,
+                noise,
+                limits,
+                found,
+            )
+            best[_SCORE, phase] = score + prior[phase]
+            best[_BETA, phase] = beta
+            best[_MATCHES, phase] = matches
+
+    runner_up = 0.0
+    for rank in range(table.MAX_PHASES):
+        chosen = 0
+        for phase in range(known):
+            if best[_SCORE, phase] > best[_SCORE, chosen]:
+                chosen = phase
+        score = best[_SCORE, chosen]
+        if not score > limits[MIN_SCORE]:
+            break
+        if rank == 0:
+            top_score = score
+            top_matches = best[_MATCHES, chosen]
+        elif rank == 1:
+            runner_up = score
+        write_phase(
+            phases[rank],
+            chosen,
+            score,
+            best[_BETA, chosen],
+            lines,
+            count,
+            positions[chosen],
+            reflections[chosen],
+            q,
+            limits,
+        )
+        best[_SCORE, chosen] = -math.inf
+        n_phases[0] = rank + 1
+    if n_phases[0] == 0:
+        return
+    margin[0] = top_score - max(runner_up, 0.0)
+    needed = limits[MIN_MARGIN] if top_matches > 2 else limits[MIN_MARGIN_TWO_LINES]
+    verdict[0] = table.VERDICT_IDENTIFIED if margin[0] >= needed else table.VERDICT_AMBIGUOUS

@@ -1,0 +1,227 @@
+"""Fit the current peak of a curve and take it away."""
+
+from __future__ import annotations
+
+import math
+
+from gpusaxs.kernels import peak_table as table
+from gpusaxs.kernels import profile_fit as fit
+from gpusaxs.kernels import status as codes
+from gpusaxs.kernels.curve_kernel import (
+    Output,
+    PerCurve,
+    Row,
+    Rows,
+    Scratch,
+    Shared,
+    curve_kernel,
+    device_function,
+)
+
+# A fit that starts from a wrong width may need this much more or less of it.
+_NARROWEST = 0.15
+_WIDEST = 4.0
+# The model is taken away within this many FWHM of the centre.
+_SUBTRACT_REACH = 12.0
+# The window ends in a valley where the curve rises again by this many standard uncertainties.
+_VALLEY_RISE = 5.0
+
+
+@device_function
+def half_width(q, search, index, level, direction):  # type: ignore[no-untyped-def]
+    """Distance in q from point `index` to where the search curve falls below `level`; NaN if not.
+
+    `direction` is -1 or 1.
+    """
+    points = q.shape[0]
+    i = index
+    while 0 <= i + direction < points:
+        i += direction
+        if search[i] < level:
+            inner = search[i - direction]
+            share = (inner - level) / (inner - search[i])
+            return abs(q[i - direction] + share * (q[i] - q[i - direction]) - q[index])
+    return math.nan
+
+
+@device_function
+def window_edge(q, search, noise, index, reach, least, direction):  # type: ignore[no-untyped-def]
+    """Last point of the fit's window on one side.
+
+    At most `reach` away in q; nearer where the curve passes a valley and rises to a neighbour,
+    but at least `least` away in q and four points.
+    """
+    points = q.shape[0]
+    lowest = search[index]
+    valley = index
+    i = index
+    while 0 <= i + direction < points and (
+        abs(q[i + direction] - q[index]) <= reach or abs(i + direction - index) <= 4
+    ):
+        i += direction
+        if search[i] < lowest:
+            lowest = search[i]
+            valley = i
+        far = abs(q[valley] - q[index]) >= least and abs(valley - index) >= 4
+        if far and search[i] - lowest > _VALLEY_RISE * noise[i]:
+            return valley
+    return i
+
+
+@device_function
+def write_fit(line, workspace, origin, unit, chi2, points):  # type: ignore[no-untyped-def]
+    """Write a fit in the scaled abscissa x = (q - origin) / unit to a row of the peak table."""
+    n = fit.PARAMETERS
+    p = fit.parameters_of(workspace)
+    c = fit.covariance_of(workspace)
+    fixed = fit.lower_of(workspace)[fit.ETA] == fit.upper_of(workspace)[fit.ETA]
+    height, fwhm, eta = p[fit.HEIGHT], p[fit.FWHM], p[fit.ETA]
+    line[table.Q] = origin + unit * p[fit.CENTRE]
+    line[table.Q_SIGMA] = unit * math.sqrt(c[fit.CENTRE * n + fit.CENTRE])
+    line[table.FWHM] = unit * fwhm
+    line[table.FWHM_SIGMA] = unit * math.sqrt(c[fit.FWHM * n + fit.FWHM])
+    line[table.HEIGHT] = height
+    line[table.HEIGHT_SIGMA] = math.sqrt(c[fit.HEIGHT * n + fit.HEIGHT])
+    line[table.AREA] = unit * fit.profile_area(height, fwhm, eta)
+    line[table.AREA_SIGMA] = unit * math.sqrt(max(0.0, fit.area_variance(height, fwhm, eta, c)))
+    line[table.ETA] = eta
+    eta_variance = c[fit.ETA * n + fit.ETA]
+    line[table.ETA_SIGMA] = math.sqrt(eta_variance) if eta_variance > 0.0 else math.nan
+    line[table.LEVEL] = p[fit.LEVEL] + p[fit.SLOPE] * p[fit.CENTRE]
+    line[table.SLOPE] = p[fit.SLOPE] / unit
+    free = n - 1 if fixed else n
+    line[table.REDUCED_CHI2] = chi2 / (points - free)
+
+
+@device_function
+def subtract(q, line, residual, search):  # type: ignore[no-untyped-def]
+    """Take the fitted profile, without its straight line, away from both curves."""
+    centre, fwhm, eta = line[table.Q], line[table.FWHM], line[table.ETA]
+    height = line[table.HEIGHT]
+    first = lower_bound(q, centre - _SUBTRACT_REACH * fwhm)
+    last = lower_bound(q, centre + _SUBTRACT_REACH * fwhm)
+    inverse = 2.0 / fwhm
+    for i in range(first, last):
+        u = (q[i] - centre) * inverse
+        u2 = u * u
+        profile = height * (eta / (1.0 + u2) + (1.0 - eta) * math.exp(-math.log(2.0) * u2))
+        residual[i] -= profile
+        search[i] -= profile
+
+
+@device_function
+def lower_bound(q, value):  # type: ignore[no-untyped-def]
+    """First point whose q is not below `value`."""
+    low = 0
+    high = q.shape[0]
+    while low < high:
+        middle = (low + high) // 2
+        if q[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@curve_kernel
+def process_peak(
+    q: Row,
+    residual: Row,
+    sigma: Row,
+    search: Row,
+    noise: Row,
+    candidates: Rows,
+    peaks: Rows,
+    n_peaks: Output,
+    start: PerCurve,
+    shape: Shared,
+    window: Shared,
+    scaled: Shared,
+    x: Scratch,
+    y: Scratch,
+    weight: Scratch,
+    workspace: fit.Workspace,
+) -> None:
+    """Fit the highest candidate and move it to the table of peaks.
+
+    q : (points,) float64, 1/nm
+    residual, sigma, search, noise : (points,) float64, the curve's own unit
+    shape : 0 Gaussian, 1 Lorentzian, 2 pseudo-Voigt
+    window : half the fit's window in FWHM
+    scaled : whether uncertainties are scaled by sqrt(reduced chi-squared)
+    """
+    line = peaks[n_peaks[0]]
+    n_peaks[0] += 1
+    for column in range(table.PEAK_COLUMNS):
+        line[column] = math.nan
+    line[table.INDEX] = candidates[0, table.INDEX]
+    line[table.VALUE] = candidates[0, table.VALUE]
+    line[table.PROMINENCE] = candidates[0, table.PROMINENCE]
+    line[table.BRAGG] = 0.0
+
+    index = int(line[table.INDEX]) - start
+    origin = q[index]
+    top = search[index]
+    half = top - 0.5 * line[table.PROMINENCE]
+    left = half_width(q, search, index, half, -1)
+    right = half_width(q, search, index, half, 1)
+    if math.isnan(left):
+        left = right
+    if math.isnan(right):
+        right = left
+    unit = 2.0 * min(left, right)
+    if math.isnan(unit):
+        line[table.STATUS] = codes.FIT_TOO_FEW_POINTS
+        return
+
+    first = window_edge(q, search, noise, index, window * unit, unit, -1)
+    last = window_edge(q, search, noise, index, window * unit, unit, 1) + 1
+    points = last - first
+    if points <= fit.PARAMETERS:
+        line[table.STATUS] = codes.FIT_TOO_FEW_POINTS
+        return
+
+    scale = max(top, line[table.PROMINENCE])
+    for i in range(points):
+        x[i] = (q[first + i] - origin) / unit
+        y[i] = residual[first + i]
+        weight[i] = 1.0 / sigma[first + i]
+    p = fit.parameters_of(workspace)
+    lower = fit.lower_of(workspace)
+    upper = fit.upper_of(workspace)
+    for k in range(fit.PARAMETERS):
+        lower[k] = -math.inf
+        upper[k] = math.inf
+    p[fit.HEIGHT] = line[table.PROMINENCE]
+    lower[fit.HEIGHT] = 0.0
+    p[fit.CENTRE] = 0.0
+    lower[fit.CENTRE] = max(x[0], -1.5)
+    upper[fit.CENTRE] = min(x[points - 1], 1.5)
+    p[fit.FWHM] = 1.0
+    lower[fit.FWHM] = _NARROWEST
+    upper[fit.FWHM] = _WIDEST
+    p[fit.ETA] = 0.5
+    lower[fit.ETA] = 0.0
+    upper[fit.ETA] = 1.0
+    if shape != fit.PSEUDO_VOIGT:
+        p[fit.ETA] = lower[fit.ETA] = upper[fit.ETA] = float(shape)
+    p[fit.LEVEL] = top - line[table.PROMINENCE]
+    p[fit.SLOPE] = 0.0
+
+    status, chi2 = fit.fit_profile(x[:points], y[:points], weight[:points], workspace)
+    line[table.STATUS] = status
+    if status in (codes.FIT_SINGULAR, codes.FIT_NOT_CONVERGED):
+        return
+    write_fit(line, workspace, origin, unit, chi2, points)
+    if scaled:
+        grow = math.sqrt(line[table.REDUCED_CHI2])
+        for column in (
+            table.Q_SIGMA,
+            table.FWHM_SIGMA,
+            table.HEIGHT_SIGMA,
+            table.AREA_SIGMA,
+            table.ETA_SIGMA,
+        ):
+            line[column] *= grow
+    if line[table.HEIGHT] > 0.0 and line[table.HEIGHT] < 10.0 * scale:
+        subtract(q, line, residual, search)

@@ -1,0 +1,315 @@
+"""Weighted Levenberg-Marquardt fit of one peak profile on a straight line."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from gpusaxs.kernels import status as codes
+from gpusaxs.kernels.curve_kernel import FloatArray, ScratchOf, device_function
+
+# Parameters of the model, in the order of every small table here.
+HEIGHT = 0
+CENTRE = 1
+FWHM = 2
+ETA = 3
+LEVEL = 4
+SLOPE = 5
+PARAMETERS = 6
+
+GAUSSIAN = 0
+LORENTZIAN = 1
+PSEUDO_VOIGT = 2
+
+_SQUARE = PARAMETERS * PARAMETERS
+# parameters, trial, lower, upper, gradient, step, pinned; normal matrix, factor, covariance
+WORKSPACE = 7 * PARAMETERS + 3 * _SQUARE
+Workspace = Annotated[FloatArray, ScratchOf(WORKSPACE)]
+
+_LN2 = math.log(2.0)
+_AREA_GAUSSIAN = 0.5 * math.sqrt(math.pi / _LN2)
+_AREA_LORENTZIAN = 0.5 * math.pi
+
+MAX_ITERATIONS = 60
+# A step that is expected to lower chi-squared by less is 3e-5 of a standard uncertainty long.
+_CONVERGED = 1e-9
+
+
+@device_function
+def chi_squared(x, y, weight, p):  # type: ignore[no-untyped-def]
+    """Sum of squared weighted deviations of the model `p`; x, y, weight : (points,) float64."""
+    height, centre, eta, level, slope = p[HEIGHT], p[CENTRE], p[ETA], p[LEVEL], p[SLOPE]
+    inverse = 2.0 / p[FWHM]
+    total = 0.0
+    for i in range(x.shape[0]):
+        u = (x[i] - centre) * inverse
+        u2 = u * u
+        profile = eta / (1.0 + u2) + (1.0 - eta) * math.exp(-_LN2 * u2)
+        deviation = (y[i] - height * profile - level - slope * x[i]) * weight[i]
+        total += deviation * deviation
+    return total
+
+
+@device_function
+def normal_equations(x, y, weight, p, matrix, gradient):  # type: ignore[no-untyped-def]
+    """Fill J^T W J and J^T W r of the model `p`; return chi-squared."""
+    height, centre, eta, level, slope = p[HEIGHT], p[CENTRE], p[ETA], p[LEVEL], p[SLOPE]
+    fwhm = p[FWHM]
+    inverse = 2.0 / fwhm
+    chi2 = 0.0
+    a00 = a01 = a02 = a03 = a04 = a05 = 0.0
+    a11 = a12 = a13 = a14 = a15 = 0.0
+    a22 = a23 = a24 = a25 = 0.0
+    a33 = a34 = a35 = 0.0
+    a44 = a45 = a55 = 0.0
+    g0 = g1 = g2 = g3 = g4 = g5 = 0.0
+    for i in range(x.shape[0]):
+        w = weight[i]
+        u = (x[i] - centre) * inverse
+        u2 = u * u
+        lorentzian = 1.0 / (1.0 + u2)
+        gaussian = math.exp(-_LN2 * u2)
+        profile = eta * lorentzian + (1.0 - eta) * gaussian
+        r = (y[i] - height * profile - level - slope * x[i]) * w
+        # -dP/du / (2 u)
+        fall = eta * lorentzian * lorentzian + (1.0 - eta) * _LN2 * gaussian
+        scale = 2.0 * height * u * fall * w
+        d0 = profile * w
+        d1 = scale * inverse
+        d2 = scale * u / fwhm
+        d3 = height * (lorentzian - gaussian) * w
+        d4 = w
+        d5 = x[i] * w
+        chi2 += r * r
+        g0 += d0 * r
+        g1 += d1 * r
+        g2 += d2 * r
+        g3 += d3 * r
+        g4 += d4 * r
+        g5 += d5 * r
+        a00 += d0 * d0
+        a01 += d0 * d1
+        a02 += d0 * d2
+        a03 += d0 * d3
+        a04 += d0 * d4
+        a05 += d0 * d5
+        a11 += d1 * d1
+        a12 += d1 * d2
+        a13 += d1 * d3
+        a14 += d1 * d4
+        a15 += d1 * d5
+        a22 += d2 * d2
+        a23 += d2 * d3
+        a24 += d2 * d4
+        a25 += d2 * d5
+        a33 += d3 * d3
+        a34 += d3 * d4
+        a35 += d3 * d5
+        a44 += d4 * d4
+        a45 += d4 * d5
+        a55 += d5 * d5
+    gradient[0], gradient[1], gradient[2] = g0, g1, g2
+    gradient[3], gradient[4], gradient[5] = g3, g4, g5
+    # Lower triangle, row by row.
+    matrix[0] = a00
+    matrix[6], matrix[7] = a01, a11
+    matrix[12], matrix[13], matrix[14] = a02, a12, a22
+    matrix[18], matrix[19], matrix[20], matrix[21] = a03, a13, a23, a33
+    matrix[24], matrix[25], matrix[26], matrix[27], matrix[28] = a04, a14, a24, a34, a44
+    matrix[30], matrix[31], matrix[32], matrix[33], matrix[34], matrix[35] = (
+        a05,
+        a15,
+        a25,
+        a35,
+        a45,
+        a55,
+    )
+    return chi2
+
+
+@device_function
+def factorise(matrix, damping, pinned, factor):  # type: ignore[no-untyped-def]
+    """Cholesky factor of matrix + damping diag(matrix); pinned parameters become the identity.
+
+    Returns False where the matrix is not positive definite.
+    """
+    for i in range(PARAMETERS):
+        for j in range(i + 1):
+            if pinned[i] != 0.0 or pinned[j] != 0.0:
+                value = 1.0 if i == j else 0.0
+            else:
+                value = matrix[i * PARAMETERS + j]
+                if i == j:
+                    value *= 1.0 + damping
+            diagonal = value
+            for k in range(j):
+                value -= factor[i * PARAMETERS + k] * factor[j * PARAMETERS + k]
+            if i == j:
+                if not value > 1e-14 * diagonal:
+                    return False
+                factor[i * PARAMETERS + i] = math.sqrt(value)
+            else:
+                factor[i * PARAMETERS + j] = value / factor[j * PARAMETERS + j]
+    return True
+
+
+@device_function
+def solve(factor, right, solution):  # type: ignore[no-untyped-def]
+    """Solve L L^T solution = right."""
+    for i in range(PARAMETERS):
+        value = right[i]
+        for k in range(i):
+            value -= factor[i * PARAMETERS + k] * solution[k]
+        solution[i] = value / factor[i * PARAMETERS + i]
+    for back in range(PARAMETERS):
+        i = PARAMETERS - 1 - back
+        value = solution[i]
+        for k in range(i + 1, PARAMETERS):
+            value -= factor[k * PARAMETERS + i] * solution[k]
+        solution[i] = value / factor[i * PARAMETERS + i]
+
+
+@device_function
+def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
+    """Fit height * pseudo-Voigt + level + slope x by weighted least squares within bounds.
+
+    A parameter whose bounds coincide is fixed: eta 0 makes a Gaussian, 1 a Lorentzian. A
+    parameter that the gradient presses against its bound is pinned there, so the others still
+    converge quadratically (J.J. More 1978; the pinning is the usual projected step).
+
+    Parameters
+    ----------
+    x, y, weight : (points,) float64
+        Abscissa, ordinate, and 1/sigma.
+    workspace : (WORKSPACE,) float64
+        On entry the starting parameters and, in `lower` and `upper`, their bounds (see
+        `parameters_of`, `lower_of`, `upper_of`); on return the solution and its covariance
+        (`covariance_of`; not scaled by chi-squared, zero for pinned parameters).
+
+    Returns
+    -------
+    status, chi2
+        A FIT_... code of `gpusaxs.kernels.status`, and chi-squared at the solution.
+    """
+    n = PARAMETERS
+    p = workspace[0:n]
+    trial = workspace[n : 2 * n]
+    lower = workspace[2 * n : 3 * n]
+    upper = workspace[3 * n : 4 * n]
+    gradient = workspace[4 * n : 5 * n]
+    step = workspace[5 * n : 6 * n]
+    pinned = workspace[6 * n : 7 * n]
+    matrix = workspace[7 * n : 7 * n + _SQUARE]
+    factor = workspace[7 * n + _SQUARE : 7 * n + 2 * _SQUARE]
+    covariance = workspace[7 * n + 2 * _SQUARE : 7 * n + 3 * _SQUARE]
+
+    damping = 1e-3
+    status = codes.FIT_NOT_CONVERGED
+    chi2 = normal_equations(x, y, weight, p, matrix, gradient)
+    for _ in range(MAX_ITERATIONS):
+        for i in range(n):
+            low = p[i] <= lower[i] and gradient[i] <= 0.0
+            high = p[i] >= upper[i] and gradient[i] >= 0.0
+            pinned[i] = 1.0 if low or high else 0.0
+        if not factorise(matrix, damping, pinned, factor):
+            if damping > 1e6:
+                status = codes.FIT_SINGULAR
+                break
+            damping = max(10.0 * damping, 1e-6)
+            continue
+        for i in range(n):
+            trial[i] = gradient[i] if pinned[i] == 0.0 else 0.0
+        solve(factor, trial, step)
+        expected = 0.0
+        for i in range(n):
+            trial[i] = min(max(p[i] + step[i], lower[i]), upper[i])
+            expected += step[i] * gradient[i] if pinned[i] == 0.0 else 0.0
+        if expected < _CONVERGED and damping < 1e-2:
+            status = codes.FIT_CONVERGED
+        trial_chi2 = chi_squared(x, y, weight, trial)
+        if trial_chi2 <= chi2:
+            for i in range(n):
+                p[i] = trial[i]
+            chi2 = normal_equations(x, y, weight, p, matrix, gradient)
+            damping = max(0.1 * damping, 1e-12)
+        elif status != codes.FIT_CONVERGED:
+            damping *= 10.0
+            if damping > 1e12:
+                # No step in any direction lowers chi-squared: this is the minimum to rounding.
+                status = codes.FIT_CONVERGED
+        if status == codes.FIT_CONVERGED:
+            break
+    if status == codes.FIT_CONVERGED and not invert(matrix, pinned, factor, step, covariance):
+        status = codes.FIT_SINGULAR
+    if status == codes.FIT_CONVERGED:
+        for i in range(n):
+            if pinned[i] != 0.0 and lower[i] != upper[i]:
+                if i != ETA:
+                    status = codes.FIT_BOUND_HIT
+                elif status == codes.FIT_CONVERGED:
+                    status = codes.FIT_SHAPE_AT_LIMIT
+    return status, chi2
+
+
+@device_function
+def invert(matrix, pinned, factor, column, covariance):  # type: ignore[no-untyped-def]
+    """Covariance as the inverse of the normal matrix over the parameters that are not pinned."""
+    if not factorise(matrix, 0.0, pinned, factor):
+        return False
+    for j in range(PARAMETERS):
+        for i in range(PARAMETERS):
+            column[i] = 1.0 if i == j else 0.0
+        solve(factor, column, column)
+        for i in range(PARAMETERS):
+            free = pinned[i] == 0.0 and pinned[j] == 0.0
+            covariance[i * PARAMETERS + j] = column[i] if free else 0.0
+    return True
+
+
+@device_function
+def parameters_of(workspace):  # type: ignore[no-untyped-def]
+    """The parameters in a workspace; (PARAMETERS,)."""
+    return workspace[0:PARAMETERS]
+
+
+@device_function
+def lower_of(workspace):  # type: ignore[no-untyped-def]
+    """The lower bounds in a workspace; (PARAMETERS,)."""
+    return workspace[2 * PARAMETERS : 3 * PARAMETERS]
+
+
+@device_function
+def upper_of(workspace):  # type: ignore[no-untyped-def]
+    """The upper bounds in a workspace; (PARAMETERS,)."""
+    return workspace[3 * PARAMETERS : 4 * PARAMETERS]
+
+
+@device_function
+def covariance_of(workspace):  # type: ignore[no-untyped-def]
+    """The covariance in a workspace; (PARAMETERS * PARAMETERS,), row by row."""
+    return workspace[7 * PARAMETERS + 2 * _SQUARE : WORKSPACE]
+
+
+@device_function
+def profile_area(height, fwhm, eta):  # type: ignore[no-untyped-def]
+    """Area under a pseudo-Voigt: height fwhm (eta pi/2 + (1 - eta) sqrt(pi / ln 2) / 2)."""
+    return height * fwhm * (eta * _AREA_LORENTZIAN + (1.0 - eta) * _AREA_GAUSSIAN)
+
+
+@device_function
+def area_variance(height, fwhm, eta, covariance):  # type: ignore[no-untyped-def]
+    """Variance of `profile_area` from the covariance of height, FWHM and eta."""
+    shape = eta * _AREA_LORENTZIAN + (1.0 - eta) * _AREA_GAUSSIAN
+    by_height = fwhm * shape
+    by_fwhm = height * shape
+    by_eta = height * fwhm * (_AREA_LORENTZIAN - _AREA_GAUSSIAN)
+    c = covariance
+    n = PARAMETERS
+    return (
+        by_height * by_height * c[HEIGHT * n + HEIGHT]
+        + by_fwhm * by_fwhm * c[FWHM * n + FWHM]
+        + by_eta * by_eta * c[ETA * n + ETA]
+        + 2.0 * by_height * by_fwhm * c[HEIGHT * n + FWHM]
+        + 2.0 * by_height * by_eta * c[HEIGHT * n + ETA]
+        + 2.0 * by_fwhm * by_eta * c[FWHM * n + ETA]
+    )
