@@ -8,6 +8,7 @@ __getattr__, __dir__, _ = _lazy.attach(
     __name__,
     submod_attrs={
         "api": ["Result", "process"],
+        "archive.run": ["open_run", "process_archive"],
         "batch": ["SampleBatch"],
         "errors": [
             "BackendError",
@@ -48,6 +49,8 @@ __all__ = [
     "Sample",
     "SampleBatch",
     "Verdict",
+    "open_run",
     "process",
+    "process_archive",
     "simulate",
 ]

@@ -48,6 +48,14 @@ class CurveStatus(IntFlag):
         """The flags as they stand in the tables: ``"ok"`` or ``"sigma_rescaled edges_trimmed"``."""
         return " ".join(flag.name.lower() for flag in self if flag.name) or "ok"
 
+    @classmethod
+    def parse(cls, label: str) -> CurveStatus:
+        """Read what `label` writes."""
+        status = cls.OK
+        for word in label.split():
+            status |= cls[word.upper()]
+        return status
+
     @property
     def explanation(self) -> str:
         """The flags as sentences for a person."""

@@ -14,13 +14,13 @@ QUnitSource = Literal["argument", "metadata", "guess"]
 
 TO_INVERSE_NM: dict[str, float] = {"1/nm": 1.0, "1/angstrom": 10.0}
 
-LARGEST_Q_IN_INVERSE_ANGSTROM = 1.5
+LARGEST_Q_IN_INVERSE_ANGSTROM = 1.9
 """A curve that reaches beyond this number is guessed to be in 1/nm.
 
-In 1/angstrom it would resolve distances under 0.42 nm, which is wide-angle scattering. Measured
-small-angle curves of known unit end at 0.0027 to 1.07 1/angstrom and at 2.3 to 7.5 1/nm; the
-threshold is the geometric mean of the gap. A curve in 1/nm that ends below it (a very long
-camera) is guessed wrong, as is one in 1/angstrom that goes on into the wide angles.
+In 1/angstrom it would resolve distances under 0.33 nm, which is wide-angle scattering. Measured
+curves of known unit end at 0.003 to 1.07 1/angstrom, one merged with wide angles at 1.64, and at
+2.3 to 7.5 1/nm; the threshold is the geometric mean of the gap. A curve in 1/nm that ends below
+it (a very long camera) is guessed wrong, as is one in 1/angstrom that ends beyond it.
 """
 
 _LENGTH = r"(n_?m|nanomet(?:er|re)s?|a{1,2}ngstr(?:oe|o)ms?|ang|a{1,2})"

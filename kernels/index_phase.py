@@ -91,7 +91,7 @@ def is_bragg(line, q, strongest, limits):  # type: ignore[no-untyped-def]
     and it is no satellite: below the strongest line in q and far below it in height.
     """
     status = line[table.STATUS]
-    if status != codes.FIT_CONVERGED and status != codes.FIT_SHAPE_AT_LIMIT:
+    if status not in (codes.FIT_CONVERGED, codes.FIT_SHAPE_AT_LIMIT):
         return False
     centre, fwhm, height = line[table.Q], line[table.FWHM], line[table.HEIGHT]
     grow = math.sqrt(max(1.0, line[table.REDUCED_CHI2]))
@@ -238,7 +238,7 @@ def fit_beta(lines, count, positions):  # type: ignore[no-untyped-def]
 
 @device_function
 def expected_log_height(lines, count, centre):  # type: ignore[no-untyped-def]
-    """ln height of a reflection at `centre`, between those of the matched lines beside it."""
+    """Return the ln height of a reflection at `centre`, between those of the matched lines beside it."""
     below = -1
     above = -1
     for j in range(count):
@@ -486,4 +486,10 @@ def index_phase(
         return
     margin[0] = top_score - max(runner_up, 0.0)
     needed = limits[MIN_MARGIN] if top_matches > 2 else limits[MIN_MARGIN_TWO_LINES]
-    verdict[0] = table.VERDICT_IDENTIFIED if margin[0] >= needed else table.VERDICT_AMBIGUOUS
+    if margin[0] >= needed:
+        verdict[0] = table.VERDICT_IDENTIFIED
+        n_phases[0] = 1
+        return
+    verdict[0] = table.VERDICT_AMBIGUOUS
+    while top_score - phases[n_phases[0] - 1, table.SCORE] >= needed:
+        n_phases[0] -= 1

@@ -204,6 +204,7 @@ def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
     covariance = workspace[7 * n + 2 * _SQUARE : 7 * n + 3 * _SQUARE]
 
     damping = 1e-3
+    growth = 2.0
     status = codes.FIT_NOT_CONVERGED
     chi2 = normal_equations(x, y, weight, p, matrix, gradient)
     for _ in range(MAX_ITERATIONS):
@@ -221,19 +222,27 @@ def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
             trial[i] = gradient[i] if pinned[i] == 0.0 else 0.0
         solve(factor, trial, step)
         expected = 0.0
+        predicted = 0.0
         for i in range(n):
             trial[i] = min(max(p[i] + step[i], lower[i]), upper[i])
-            expected += step[i] * gradient[i] if pinned[i] == 0.0 else 0.0
+            if pinned[i] == 0.0:
+                expected += step[i] * gradient[i]
+                predicted += step[i] * step[i] * damping * matrix[i * n + i]
+        predicted += expected
         if expected < _CONVERGED and damping < 1e-2:
             status = codes.FIT_CONVERGED
         trial_chi2 = chi_squared(x, y, weight, trial)
         if trial_chi2 <= chi2:
             for i in range(n):
                 p[i] = trial[i]
+            gain = 2.0 * (chi2 - trial_chi2) / predicted - 1.0
             chi2 = normal_equations(x, y, weight, p, matrix, gradient)
-            damping = max(0.1 * damping, 1e-12)
+            # H.B. Nielsen (1999): the better the model predicted, the less damping.
+            damping = max(damping * max(0.1, 1.0 - gain * gain * gain), 1e-12)
+            growth = 2.0
         elif status != codes.FIT_CONVERGED:
-            damping *= 10.0
+            damping *= growth
+            growth *= 2.0
             if damping > 1e12:
                 # No step in any direction lowers chi-squared: this is the minimum to rounding.
                 status = codes.FIT_CONVERGED

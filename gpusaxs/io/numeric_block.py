@@ -56,6 +56,7 @@ def find_block(text: str) -> NumericBlock:
     ReadError
         If there is none.
     """
+    text = text if text.endswith("\n") else f"{text}\n"
     runs = [(run.group().count("\n"), run) for run in _RUN.finditer(text)]
     best: NumericBlock | None = None
     for lines, run in sorted(runs, key=lambda item: item[0], reverse=True):

@@ -1,0 +1,1 @@
+"""Many blocks of curves: from files to a run directory."""

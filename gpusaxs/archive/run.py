@@ -1,0 +1,311 @@
+"""Process files into a run directory, and open one again."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import gpusaxs
+from gpusaxs.api import BLOCK_POINTS, Result
+from gpusaxs.archive.directory import RunWriter, read_description, read_table
+from gpusaxs.batch import SampleBatch
+from gpusaxs.errors import ReadError, RunDirectoryError
+from gpusaxs.io import Source, discover, read
+from gpusaxs.pipeline import Pipeline
+from gpusaxs.runtime.runtime import Runtime
+from gpusaxs.sample import CurveStatus, FitStatus, FlowMetadata, Peak, PhaseMatch, Sample, Verdict
+from gpusaxs.tables import Tables, tables_of, unread
+
+Progress = Callable[[int, int], None]
+"""Called after each block with the files done and the curves done."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run came to.
+
+    Parameters
+    ----------
+    verdicts
+        Number of curves by verdict.
+    unreadable
+        Files that could not be read, each with its reason.
+    seconds
+        From the first file to the last part written.
+    """
+
+    path: Path
+    verdicts: dict[str, int] = field(default_factory=dict)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def curves(self) -> int:
+        """Number of curves, failed ones and unreadable files included."""
+        return sum(self.verdicts.values())
+
+    @property
+    def failed(self) -> int:
+        """Number of curves that failed, unreadable files included."""
+        return self.verdicts.get(Verdict.FAILED, 0)
+
+
+def process_archive(
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    pipeline: Pipeline | None = None,
+    q_unit: str | None = None,
+    backend: str = "auto",
+    workers: int | None = None,
+    save_curves: bool = False,
+    overwrite: bool = False,
+    progress: Progress = lambda files, curves: None,
+) -> Summary:
+    """Process every curve of files, folders and globs into a run directory.
+
+    Parameters
+    ----------
+    inputs
+        Files, folders (with all below them) and globs.
+    output
+        The run directory to make.
+    q_unit
+        Unit of q in all inputs; None takes what each file says.
+    save_curves
+        Whether the reduced curves are kept in the run directory.
+    overwrite
+        Whether a run at `output` may be replaced.
+    progress
+        Called after each block with the numbers of files and curves done.
+
+    Raises
+    ------
+    FileNotFoundError
+        If an input does not exist.
+    RunDirectoryError
+        If something is in the way at `output`.
+    BackendError
+        If the backend is not available.
+    """
+    chosen = pipeline or Pipeline.load("standard")
+    runtime = Runtime(backend, workers, chosen)
+    sources = discover(inputs)
+    writer = RunWriter(Path(output), overwrite=overwrite)
+    description = {
+        "state": "running",
+        "inputs": [str(entry) for entry in inputs],
+        "pipeline": chosen.document(),
+        "q_unit": q_unit,
+        "backend": runtime.backend.name,
+        "versions": versions(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    writer.describe(description)
+    summary = Summary(Path(output))
+    began = time.perf_counter()
+    files: list[dict[str, Any]] = []
+    for block in _blocks(sources, q_unit, files):
+        tables, curves = _process(block, runtime, save_curves)
+        writer.write(tables, curves)
+        _count(summary, tables, block)
+        progress(len(files), summary.curves)
+    summary.seconds = time.perf_counter() - began
+    description |= {"state": "complete", "files": files, "seconds": round(summary.seconds, 3)}
+    writer.describe(description)
+    return summary
+
+
+def open_run(path: str | Path) -> Result:
+    """Open a run directory: the tables that `gpusaxs.process` gives, from disk.
+
+    Raises
+    ------
+    RunDirectoryError
+        If there is no run at `path`, or it is damaged.
+    """
+    folder = Path(path)
+    description = read_description(folder)
+    samples, peaks, phases = (read_table(folder, name) for name in ("samples", "peaks", "phases"))
+    stored = _StoredCurves(folder, description, samples, peaks, phases)
+    return Result(samples, peaks, phases, stored)
+
+
+def versions() -> dict[str, str]:
+    """Versions of gpusaxs and of what its numbers depend on."""
+    packages = ("numpy", "scipy", "numba", "pydantic", "pyarrow", "h5py")
+    return {
+        "gpusaxs": gpusaxs.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+@dataclass(slots=True)
+class _Block:
+    """Curves that are processed together, and the files between them that cannot be read."""
+
+    entries: list[Sample | Tables] = field(default_factory=list)
+    curves: int = 0
+    longest: int = 0
+
+    def has_room(self, sample: Sample) -> bool:
+        longest = max(self.longest, sample.q.size)
+        return self.curves == 0 or longest * (self.curves + 1) <= BLOCK_POINTS
+
+    def add(self, entry: Sample | Tables) -> None:
+        self.entries.append(entry)
+        if isinstance(entry, Sample):
+            self.curves += 1
+            self.longest = max(self.longest, entry.q.size)
+
+
+def _blocks(
+    sources: Sequence[Source], q_unit: str | None, files: list[dict[str, Any]]
+) -> Iterator[_Block]:
+    """Read files into blocks in order; note each file that was read in `files`."""
+    block = _Block()
+    for source in sources:
+        for entry in _read(source, q_unit):
+            if isinstance(entry, Sample) and not block.has_room(entry):
+                yield block
+                block = _Block()
+            block.add(entry)
+        files.append(_identity(source))
+    if block.entries:
+        yield block
+
+
+def _read(source: Source, q_unit: str | None) -> Sequence[Sample | Tables]:
+    try:
+        return read(source, q_unit)
+    except ReadError as error:
+        return [unread(source.id, str(source.path), str(error))]
+
+
+def _identity(source: Source) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": source.id, "path": str(Path(source.path).resolve())}
+    try:
+        with open(source.path, "rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256")
+            entry |= {"size": opened.tell(), "sha256": digest.hexdigest()}
+    except OSError as error:
+        entry["error"] = str(error)
+    return entry
+
+
+def _process(
+    block: _Block, runtime: Runtime, save_curves: bool
+) -> tuple[Tables, list[Sample] | None]:
+    samples = [entry for entry in block.entries if isinstance(entry, Sample)]
+    unreadable = [entry for entry in block.entries if isinstance(entry, Tables)]
+    curves: list[Sample] | None = [] if save_curves else None
+    parts = []
+    if samples:
+        batch = SampleBatch.from_samples(samples, runtime.backend)
+        runtime.run_on(batch)
+        parts.append(tables_of(batch, [sample.origin for sample in samples]))
+        if save_curves:
+            curves = batch.to_samples(batch.live_rows())
+    tables = Tables.concatenate(parts + unreadable)
+    return (_in_order(tables, block) if unreadable else tables), curves
+
+
+def _in_order(tables: Tables, block: _Block) -> Tables:
+    """Put the rows of unreadable files back between those of the curves."""
+    ids = [
+        entry.id if isinstance(entry, Sample) else entry.samples["id"][0].as_py()
+        for entry in block.entries
+    ]
+    return Tables(
+        tables.samples.take(pc.index_in(pa.array(ids), tables.samples["id"].combine_chunks())),
+        tables.peaks,
+        tables.phases,
+    )
+
+
+def _count(summary: Summary, tables: Tables, block: _Block) -> None:
+    for entry in tables.samples["verdict"].value_counts():
+        name = entry["values"].as_py()
+        summary.verdicts[name] = summary.verdicts.get(name, 0) + entry["counts"].as_py()
+    for entry in block.entries:
+        if isinstance(entry, Tables):
+            row = entry.samples.to_pylist()[0]
+            summary.unreadable.append((row["id"], row["reason"]))
+
+
+@dataclass(frozen=True)
+class _StoredCurves:
+    """Curves of a run directory: kept reduced ones, else read and processed again."""
+
+    path: Path
+    description: dict[str, Any]
+    samples: pa.Table
+    peaks: pa.Table
+    phases: pa.Table
+
+    def sample(self, number: int) -> Sample:
+        row = self.samples.slice(number, 1).to_pylist()[0]
+        if row["verdict"] == Verdict.FAILED:
+            raise RunDirectoryError(f"Curve {row['id']} has failed: {row['reason']}.")
+        if (self.path / "curves").is_dir():
+            return self._kept(row)
+        return self._again(row)
+
+    def _kept(self, row: dict[str, Any]) -> Sample:
+        mine = pc.field("id") == row["id"]
+        curve = read_table(self.path, "curves").filter(mine).to_pylist()[0]
+        peaks = [_peak(line) for line in self.peaks.filter(mine).to_pylist()]
+        phases = [_phase(line) for line in self.phases.filter(mine).to_pylist()]
+        sample = Sample(
+            id=row["id"],
+            q=curve["q"],
+            intensity=curve["intensity"],
+            sigma=curve["sigma"],
+            metadata=FlowMetadata(row["id"], peaks),
+            status=CurveStatus.parse(row["status"]),
+            verdict=Verdict(row["verdict"]),
+            margin=float("nan") if row["margin"] is None else row["margin"],
+            phases=tuple(phases),
+            background=curve["background"],
+        )
+        sample.measured_q = sample.q
+        sample.measured_intensity = sample.intensity + sample.background
+        return sample
+
+    def _again(self, row: dict[str, Any]) -> Sample:
+        """Read and process the curve once more: the same numbers, as long as the file is."""
+        [entry] = [
+            file
+            for file in self.description["files"]
+            if row["id"] in (file["id"], f"{file['id']}#{row['frame']}")
+        ]
+        source = Source(Path(entry["path"]), entry["id"])
+        if _identity(source).get("sha256") != entry["sha256"]:
+            raise RunDirectoryError(
+                f"{source.path} is gone or has changed since the run. Process it again, or keep "
+                "curves in the run with --save-curves."
+            )
+        samples = read(source, self.description["q_unit"])
+        [given] = [sample for sample in samples if sample.id == row["id"]]
+        pipeline = Pipeline.from_document(self.description["pipeline"])
+        return Runtime(self.description["backend"], 1, pipeline).run([given])[0]
+
+
+def _peak(line: dict[str, Any]) -> Peak:
+    kept = {name: value for name, value in line.items() if name not in ("id", "status")}
+    return Peak(status=FitStatus[line["status"].upper()], **kept)
+
+
+def _phase(line: dict[str, Any]) -> PhaseMatch:
+    kept = {name: value for name, value in line.items() if name != "id"}
+    return PhaseMatch(**kept | {key: tuple(kept[key]) for key in ("matched", "missing")})

@@ -1,0 +1,240 @@
+"""The three tables in which results live: samples, peaks and phases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gpusaxs.batch import SampleBatch
+from gpusaxs.kernels import peak_table as table
+from gpusaxs.phases import PHASES
+from gpusaxs.batch import reflections
+from gpusaxs.sample import CurveStatus, FitStatus, Origin, Verdict
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+_NUMBERS = pa.list_(pa.int32())
+
+SAMPLES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("status", _TEXT),
+        ("verdict", _TEXT),
+        ("phase", _TEXT),
+        ("lattice", pa.float64()),
+        ("lattice_sigma", pa.float64()),
+        ("score", pa.float64()),
+        ("margin", pa.float64()),
+        ("n_peaks", pa.int32()),
+        ("n_bragg", pa.int32()),
+        ("d_spacing", pa.float64()),
+        ("reason", pa.string()),
+        ("points", pa.int32()),
+        ("q_min", pa.float64()),
+        ("q_max", pa.float64()),
+        ("source", _TEXT),
+        ("frame", pa.int32()),
+        ("format", _TEXT),
+        ("q_unit", _TEXT),
+        ("q_unit_from", _TEXT),
+    ]
+)
+"""One row a curve. lattice, its sigma and d_spacing (2 pi / q of the strongest Bragg line) in nm,
+q in 1/nm; q_unit is the unit of the source. Null where there is no answer."""
+
+_FITTED = (
+    ("q", table.Q),
+    ("q_sigma", table.Q_SIGMA),
+    ("fwhm", table.FWHM),
+    ("fwhm_sigma", table.FWHM_SIGMA),
+    ("height", table.HEIGHT),
+    ("height_sigma", table.HEIGHT_SIGMA),
+    ("area", table.AREA),
+    ("area_sigma", table.AREA_SIGMA),
+    ("eta", table.ETA),
+    ("eta_sigma", table.ETA_SIGMA),
+    ("level", table.LEVEL),
+    ("slope", table.SLOPE),
+    ("prominence", table.PROMINENCE),
+    ("value", table.VALUE),
+    ("reduced_chi2", table.REDUCED_CHI2),
+)
+
+PEAKS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("index", pa.int32()),
+        *((name, pa.float64()) for name, _ in _FITTED),
+        ("bragg", pa.bool_()),
+        ("status", _TEXT),
+    ]
+)
+"""One row a peak, in the order in which they were found: see `gpusaxs.sample.Peak`."""
+
+PHASE_ROWS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("phase", _TEXT),
+        ("lattice", pa.float64()),
+        ("lattice_sigma", pa.float64()),
+        ("score", pa.float64()),
+        ("matched", _NUMBERS),
+        ("missing", _NUMBERS),
+    ]
+)
+"""One row a phase of a curve: the one identified, or the candidates of an ambiguous curve, best
+first. matched and missing name reflections by their n."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """samples, peaks and phases of some curves."""
+
+    samples: pa.Table
+    peaks: pa.Table
+    phases: pa.Table
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Tables]) -> Tables:
+        """Stack the tables of several blocks, in order."""
+        if not parts:
+            return cls(SAMPLES.empty_table(), PEAKS.empty_table(), PHASE_ROWS.empty_table())
+        return cls(
+            pa.concat_tables([part.samples for part in parts]).unify_dictionaries(),
+            pa.concat_tables([part.peaks for part in parts]).unify_dictionaries(),
+            pa.concat_tables([part.phases for part in parts]).unify_dictionaries(),
+        )
+
+
+def tables_of(batch: SampleBatch, origins: Sequence[Origin]) -> Tables:
+    """Return the tables of a processed batch; `origins` says where each curve came from."""
+    host = {name: batch.backend.to_host(getattr(batch, name)) for name in _ARRAYS}
+    failed = np.array([CurveStatus(int(code)).failed for code in host["status"]], bool)
+    n_peaks = np.where(failed, 0, host["n_peaks"])
+    n_phases = np.where(failed, 0, host["n_phases"])
+    return Tables(
+        _samples(batch, host, failed, origins),
+        _peaks(batch.ids, host["peaks"], n_peaks),
+        _phases(batch.ids, host["phases"], n_phases),
+    )
+
+
+def unread(curve_id: str, source: str, reason: str) -> Tables:
+    """Return the tables of a file that could not be read."""
+    row = {name: None for name in SAMPLES.names} | {
+        "id": curve_id,
+        "status": CurveStatus.UNREADABLE.label,
+        "verdict": Verdict.FAILED.value,
+        "reason": reason,
+        "source": source,
+        "n_peaks": 0,
+        "n_bragg": 0,
+    }
+    samples = pa.Table.from_pylist([row], schema=SAMPLES)
+    return Tables(samples, PEAKS.empty_table(), PHASE_ROWS.empty_table())
+
+
+_ARRAYS = (
+    "q", "start", "stop", "status", "peaks", "n_peaks", "phases", "n_phases", "verdict", "margin",
+)  # fmt: skip
+_VERDICTS = np.array([Verdict.NONE, Verdict.UNINDEXED, Verdict.AMBIGUOUS, Verdict.IDENTIFIED])
+
+
+def _samples(
+    batch: SampleBatch,
+    host: dict[str, NDArray[Any]],
+    failed: NDArray[np.bool_],
+    origins: Sequence[Origin],
+) -> pa.Table:
+    curves = np.arange(len(batch))
+    verdict = np.where(failed, Verdict.FAILED, _VERDICTS[host["verdict"]])
+    identified = verdict == Verdict.IDENTIFIED
+    best = host["phases"][:, 0, :]
+    names = np.array([phase.name for phase in PHASES], object)
+    number = np.where(identified, best[:, table.PHASE], 0).astype(np.int64)
+    used = np.arange(batch.max_peaks) < host["n_peaks"][:, np.newaxis]
+    bragg = used & (host["peaks"][:, :, table.BRAGG] == 1.0)
+    height = np.where(bragg, host["peaks"][:, :, table.HEIGHT], -np.inf)
+    strongest = host["peaks"][curves, height.argmax(axis=1), table.Q]
+    first, last = host["start"], host["stop"] - 1
+    some = last >= first
+    q_row = np.where(host["q"].shape[0] > 1, curves, 0)
+    labels = {int(code): CurveStatus(int(code)) for code in np.unique(host["status"])}
+    reasons = [
+        batch.reasons.get(row, labels[int(code)].explanation) if code else None
+        for row, code in enumerate(host["status"])
+    ]
+
+    def number_or_null(values: NDArray[Any], known: NDArray[np.bool_]) -> pa.Array:
+        return pa.array(values, mask=~(known & np.isfinite(values)))
+
+    columns = {
+        "id": pa.array(batch.ids, pa.string()),
+        "status": [labels[int(code)].label for code in host["status"]],
+        "verdict": [str(value) for value in verdict],
+        "phase": pa.array(names[number], pa.string(), mask=~identified),
+        "lattice": number_or_null(best[:, table.LATTICE], identified),
+        "lattice_sigma": number_or_null(best[:, table.LATTICE_SIGMA], identified),
+        "score": number_or_null(best[:, table.SCORE], ~failed & (host["n_phases"] > 0)),
+        "margin": number_or_null(host["margin"], ~failed),
+        "n_peaks": np.where(failed, 0, host["n_peaks"]),
+        "n_bragg": np.where(failed, 0, bragg.sum(axis=1)),
+        "d_spacing": number_or_null(2.0 * np.pi / strongest, ~failed & bragg.any(axis=1)),
+        "reason": pa.array(reasons, pa.string()),
+        "points": np.maximum(last - first + 1, 0),
+        "q_min": number_or_null(host["q"][q_row, np.minimum(first, last)], some),
+        "q_max": number_or_null(host["q"][q_row, last], some),
+        "source": [origin.source for origin in origins],
+        "frame": np.array([origin.frame for origin in origins], np.int32),
+        "format": [origin.format for origin in origins],
+        "q_unit": [origin.q_unit for origin in origins],
+        "q_unit_from": [origin.q_unit_from for origin in origins],
+    }
+    arrays = [pa.array(columns[f.name]).cast(f.type) for f in SAMPLES]
+    return pa.Table.from_arrays(arrays, schema=SAMPLES)
+
+
+def _peaks(ids: list[str], peaks: NDArray[np.float64], n_peaks: NDArray[np.int64]) -> pa.Table:
+    curve, slot = np.nonzero(np.arange(peaks.shape[1]) < n_peaks[:, np.newaxis])
+    lines = peaks[curve, slot]
+    names = np.array([status.label for status in FitStatus], object)
+    columns: dict[str, Any] = {
+        "id": pa.array(np.array(ids, object)[curve], pa.string()),
+        "index": lines[:, table.INDEX].astype(np.int32),
+        **{name: lines[:, column] for name, column in _FITTED},
+        "bragg": lines[:, table.BRAGG] == 1.0,
+        "status": pa.array(names[lines[:, table.STATUS].astype(np.int64)], pa.string()),
+    }
+    arrays = [pa.array(columns[f.name]).cast(f.type) for f in PEAKS]
+    return pa.Table.from_arrays(arrays, schema=PEAKS)
+
+
+def _phases(ids: list[str], phases: NDArray[np.float64], n_phases: NDArray[np.int64]) -> pa.Table:
+    curve, rank = np.nonzero(np.arange(phases.shape[1]) < n_phases[:, np.newaxis])
+    lines = phases[curve, rank]
+    known = [PHASES[int(number)] for number in lines[:, table.PHASE]]
+
+    def listed(column: int) -> pa.Array:
+        return pa.array(
+            [
+                reflections(p.reflections, bits)
+                for p, bits in zip(known, lines[:, column], strict=True)
+            ],
+            _NUMBERS,
+        )
+
+    columns: dict[str, Any] = {
+        "id": pa.array(np.array(ids, object)[curve], pa.string()),
+        "phase": pa.array([phase.name for phase in known], pa.string()),
+        "lattice": lines[:, table.LATTICE],
+        "lattice_sigma": lines[:, table.LATTICE_SIGMA],
+        "score": lines[:, table.SCORE],
+        "matched": listed(table.MATCHED),
+        "missing": listed(table.MISSING),
+    }
+    arrays = [pa.array(columns[f.name]).cast(f.type) for f in PHASE_ROWS]
+    return pa.Table.from_arrays(arrays, schema=PHASE_ROWS)
