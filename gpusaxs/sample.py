@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from gpusaxs.kernels import status as codes
 
 if TYPE_CHECKING:
-    pass
+    from matplotlib.axes import Axes
 
 FloatArray = NDArray[np.float64]
 
@@ -245,3 +245,26 @@ class Sample:
                 )
         if self.metadata is None:
             self.metadata = FlowMetadata(self.id)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the curve, its peaks and its reflections: see `gpusaxs.plot`.
+
+        Parameters
+        ----------
+        ax
+            Takes the reduced curve alone; without it a new pyplot figure shows the measured
+            curve as well.
+
+        Returns
+        -------
+        Axes
+            Those of the reduced curve.
+
+        Raises
+        ------
+        GpusaxsError
+            If matplotlib is missing.
+        """
+        from gpusaxs.plot import plot_on  # noqa: PLC0415
+
+        return plot_on(self, ax)

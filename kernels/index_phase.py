@@ -56,7 +56,8 @@ MIN_SCORE = 8
 MIN_MARGIN = 9
 MIN_MARGIN_TWO_LINES = 10
 DETECTION = 11
-LIMITS = 12
+MIN_SCORE_TWO_LINES = 12
+LIMITS = 13
 
 # ln of the range of lattice parameters that is thought possible beforehand.
 _LOG_LATTICE_RANGE = math.log(30.0)
@@ -67,6 +68,18 @@ _LOG_HEIGHT_SPREAD = 1.3
 _FIRST_REFLECTIONS = 6
 # Missing reflections beyond the last matched one cost this share of the others.
 _BEYOND_LAST = 0.1
+# Lobes of a form factor are broader than this share of their distance, and evenly spaced.
+_LOBE_WIDTH = 0.28
+_LOBE_EVEN = 0.75
+# The first of them is broader than this share of its q.
+_FIRST_LOBE = 0.1
+# What is left beside a line is wider than it by this factor, or lower than this share of it and
+# closer than this share of its q.
+_FOOT_WIDTH = 1.4
+_FOOT_HEIGHT = 0.12
+_SATELLITE_REACH = 0.05
+# A line that a phase leaves unexplained costs this much more than it would have gained.
+_UNEXPLAINED = 1.5
 # A reflection this close to a peak, in FWHM, cannot be told from it.
 _BLENDED = 0.9
 
@@ -74,13 +87,11 @@ _BLENDED = 0.9
 @device_function
 def presence(rank):  # type: ignore[no-untyped-def]
     """Probability that the reflection of this rank has intensity at all."""
-    if rank == 0:
-        return 0.95
     if rank < 3:
-        return 0.9
+        return 0.95
     if rank < 6:
-        return 0.8
-    return 0.65
+        return 0.9
+    return 0.85
 
 
 @device_function
@@ -131,6 +142,69 @@ def typical_width(peaks, n_peaks):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def next_above(peaks, n_peaks, j, limits):  # type: ignore[no-untyped-def]
+    """The significant peak that follows peak `j` in q; -1 without one."""
+    following = -1
+    for k in range(n_peaks):
+        grow = math.sqrt(max(1.0, peaks[k, table.REDUCED_CHI2]))
+        if (
+            peaks[k, table.Q] > peaks[j, table.Q]
+            and peaks[k, table.HEIGHT]
+            > limits[MIN_SIGNIFICANCE] * grow * peaks[k, table.HEIGHT_SIGMA]
+            and (following < 0 or peaks[k, table.Q] < peaks[following, table.Q])
+        ):
+            following = k
+    return following
+
+
+@device_function
+def are_oscillations(peaks, n_peaks, limits):  # type: ignore[no-untyped-def]
+    """Whether the peaks are the lobes of a form factor: equally spaced and as broad as that.
+
+    The lobes of a sphere follow each other at pi / R with a FWHM of about half of it; the orders
+    of a lamellar stack are equally spaced too, but narrow.
+    """
+    gaps = 0
+    broad = 0
+    similar = 0
+    widest = 0.0
+    for j in range(n_peaks):
+        if not peaks[j, table.HEIGHT] > limits[MIN_SIGNIFICANCE] * peaks[j, table.HEIGHT_SIGMA]:
+            continue
+        k = next_above(peaks, n_peaks, j, limits)
+        if k < 0:
+            continue
+        gap = peaks[k, table.Q] - peaks[j, table.Q]
+        gaps += 1
+        widest = max(widest, peaks[j, table.FWHM] / peaks[j, table.Q])
+        if max(peaks[k, table.FWHM], peaks[j, table.FWHM]) > _LOBE_WIDTH * gap:
+            broad += 1
+        following = next_above(peaks, n_peaks, k, limits)
+        if following >= 0:
+            second = peaks[following, table.Q] - peaks[k, table.Q]
+            if _LOBE_EVEN * gap < second < gap / _LOBE_EVEN:
+                similar += 1
+    even = gaps >= 3 and similar >= 0.5 * (gaps - 1)
+    return even and broad >= 0.6 * gaps and widest > _FIRST_LOBE
+
+
+@device_function
+def is_foot(peaks, n_peaks, j):  # type: ignore[no-untyped-def]
+    """Whether a peak is what a fit has left beside a stronger line, or that line's satellite."""
+    fwhm = peaks[j, table.FWHM]
+    for k in range(n_peaks):
+        if peaks[k, table.BRAGG] != 1.0 or peaks[k, table.HEIGHT] <= peaks[j, table.HEIGHT]:
+            continue
+        distance = abs(peaks[k, table.Q] - peaks[j, table.Q])
+        if distance < fwhm and fwhm > _FOOT_WIDTH * peaks[k, table.FWHM]:
+            return True
+        reach = max(1.5 * fwhm, _SATELLITE_REACH * peaks[k, table.Q])
+        if distance < reach and peaks[j, table.HEIGHT] < _FOOT_HEIGHT * peaks[k, table.HEIGHT]:
+            return True
+    return False
+
+
+@device_function
 def mark_bragg(peaks, n_peaks, q, limits):  # type: ignore[no-untyped-def]
     """Set the BRAGG column of every peak and return how many are lines."""
     strongest = -1
@@ -147,12 +221,17 @@ def mark_bragg(peaks, n_peaks, q, limits):  # type: ignore[no-untyped-def]
     for j in range(n_peaks):
         if is_bragg(peaks[j], q, peaks[strongest], limits):
             peaks[j, table.BRAGG] = 1.0
+    if are_oscillations(peaks, n_peaks, limits):
+        for j in range(n_peaks):
+            peaks[j, table.BRAGG] = 0.0
+        return 0
     width = typical_width(peaks, n_peaks)
     count = 0
     for j in range(n_peaks):
         if peaks[j, table.BRAGG] == 1.0:
             ratio = peaks[j, table.FWHM] / width
-            if ratio > limits[WIDTH_SPREAD] or ratio * limits[WIDTH_SPREAD] < 1.0:
+            odd = ratio > limits[WIDTH_SPREAD] or ratio * limits[WIDTH_SPREAD] < 1.0
+            if odd or is_foot(peaks, n_peaks, j):
                 peaks[j, table.BRAGG] = 0.0
             else:
                 count += 1
@@ -288,6 +367,7 @@ def score_lattice(  # type: ignore[no-untyped-def]
     for j in range(count):
         k = int(lines[_ASSIGNED, j])
         if k < 0:
+            score -= _UNEXPLAINED * lines[_RARITY, j]
             continue
         found[k] = 1.0
         last = max(last, k)
@@ -350,6 +430,9 @@ def best_lattice(  # type: ignore[no-untyped-def]
             score = score_lattice(
                 lines, count, positions, reflections, beta, information, q, noise, limits, found
             )
+            least = limits[MIN_SCORE] if matches > 2 else limits[MIN_SCORE_TWO_LINES]
+            if score < least:
+                continue
             if score > best_score:
                 best_score = score
                 best_beta = beta
@@ -461,7 +544,7 @@ def index_phase(
             if best[_SCORE, phase] > best[_SCORE, chosen]:
                 chosen = phase
         score = best[_SCORE, chosen]
-        if not score > limits[MIN_SCORE]:
+        if score == -math.inf:
             break
         if rank == 0:
             top_score = score

@@ -21,6 +21,11 @@ from gpusaxs.kernels.curve_kernel import (
 # A fit that starts from a wrong width may need this much more or less of it.
 _NARROWEST = 0.15
 _WIDEST = 4.0
+# A fitted FWHM this many times off the estimated one calls for another window.
+_WIDTH_OFF = 1.7
+_WINDOW_TRIALS = 3
+# A FWHM beyond this share of q is no peak but a slope.
+_BROADEST = 0.5
 # The model is taken away within this many FWHM of the centre.
 _SUBTRACT_REACH = 12.0
 # The window ends in a valley where the curve rises again by this many standard uncertainties.
@@ -123,6 +128,34 @@ def lower_bound(q, value):  # type: ignore[no-untyped-def]
     return low
 
 
+@device_function
+def start_fit(line, top, x, shape, workspace):  # type: ignore[no-untyped-def]
+    """Starting values and bounds of a fit in x = (q - q of the maximum) / estimated FWHM."""
+    p = fit.parameters_of(workspace)
+    lower = fit.lower_of(workspace)
+    upper = fit.upper_of(workspace)
+    for k in range(fit.PARAMETERS):
+        lower[k] = -math.inf
+        upper[k] = math.inf
+    p[fit.HEIGHT] = line[table.PROMINENCE]
+    lower[fit.HEIGHT] = 0.0
+    p[fit.CENTRE] = 0.0
+    lower[fit.CENTRE] = max(x[0], -1.5)
+    upper[fit.CENTRE] = min(x[x.shape[0] - 1], 1.5)
+    p[fit.FWHM] = 1.0
+    lower[fit.FWHM] = _NARROWEST
+    upper[fit.FWHM] = _WIDEST
+    p[fit.ETA] = 0.5
+    lower[fit.ETA] = 0.0
+    upper[fit.ETA] = 1.0
+    if shape != fit.PSEUDO_VOIGT:
+        p[fit.ETA] = float(shape)
+        lower[fit.ETA] = float(shape)
+        upper[fit.ETA] = float(shape)
+    p[fit.LEVEL] = top - line[table.PROMINENCE]
+    p[fit.SLOPE] = 0.0
+
+
 @curve_kernel
 def process_peak(
     q: Row,
@@ -173,44 +206,34 @@ def process_peak(
     if math.isnan(unit):
         line[table.STATUS] = codes.FIT_TOO_FEW_POINTS
         return
+    line[table.FWHM] = unit
 
-    first = window_edge(q, search, noise, index, window * unit, unit, -1)
-    last = window_edge(q, search, noise, index, window * unit, unit, 1) + 1
-    points = last - first
-    if points <= fit.PARAMETERS:
-        line[table.STATUS] = codes.FIT_TOO_FEW_POINTS
-        return
-
-    scale = max(top, line[table.PROMINENCE])
-    for i in range(points):
-        x[i] = (q[first + i] - origin) / unit
-        y[i] = residual[first + i]
-        weight[i] = 1.0 / sigma[first + i]
-    p = fit.parameters_of(workspace)
-    lower = fit.lower_of(workspace)
-    upper = fit.upper_of(workspace)
-    for k in range(fit.PARAMETERS):
-        lower[k] = -math.inf
-        upper[k] = math.inf
-    p[fit.HEIGHT] = line[table.PROMINENCE]
-    lower[fit.HEIGHT] = 0.0
-    p[fit.CENTRE] = 0.0
-    lower[fit.CENTRE] = max(x[0], -1.5)
-    upper[fit.CENTRE] = min(x[points - 1], 1.5)
-    p[fit.FWHM] = 1.0
-    lower[fit.FWHM] = _NARROWEST
-    upper[fit.FWHM] = _WIDEST
-    p[fit.ETA] = 0.5
-    lower[fit.ETA] = 0.0
-    upper[fit.ETA] = 1.0
-    if shape != fit.PSEUDO_VOIGT:
-        p[fit.ETA] = lower[fit.ETA] = upper[fit.ETA] = float(shape)
-    p[fit.LEVEL] = top - line[table.PROMINENCE]
-    p[fit.SLOPE] = 0.0
-
-    status, chi2 = fit.fit_profile(x[:points], y[:points], weight[:points], workspace)
+    status = codes.FIT_TOO_FEW_POINTS
+    chi2 = 0.0
+    points = 0
+    for _ in range(_WINDOW_TRIALS):
+        first = window_edge(q, search, noise, index, window * unit, unit, -1)
+        points = window_edge(q, search, noise, index, window * unit, unit, 1) + 1 - first
+        if points <= fit.PARAMETERS:
+            line[table.STATUS] = codes.FIT_TOO_FEW_POINTS
+            return
+        for i in range(points):
+            x[i] = (q[first + i] - origin) / unit
+            y[i] = residual[first + i]
+            weight[i] = 1.0 / sigma[first + i]
+        start_fit(line, top, x[:points], shape, workspace)
+        status, chi2 = fit.fit_profile(x[:points], y[:points], weight[:points], workspace)
+        fwhm = fit.parameters_of(workspace)[fit.FWHM]
+        if status == codes.FIT_SINGULAR or 1.0 / _WIDTH_OFF < fwhm < _WIDTH_OFF:
+            break
+        unit *= fwhm
+        if unit > _BROADEST * origin:
+            status = codes.FIT_BOUND_HIT
+            break
     line[table.STATUS] = status
-    if status in (codes.FIT_SINGULAR, codes.FIT_NOT_CONVERGED):
+    # The search keeps away from a failed fit as far as this.
+    line[table.FWHM] = min(unit, _BROADEST * origin)
+    if status == codes.FIT_SINGULAR or unit > _BROADEST * origin:
         return
     write_fit(line, workspace, origin, unit, chi2, points)
     if scaled:
@@ -223,5 +246,6 @@ def process_peak(
             table.ETA_SIGMA,
         ):
             line[column] *= grow
-    if line[table.HEIGHT] > 0.0 and line[table.HEIGHT] < 10.0 * scale:
+    # A fit that ran away from what was seen must not tear a hole.
+    if 0.0 < line[table.HEIGHT] < 10.0 * max(top, line[table.PROMINENCE]):
         subtract(q, line, residual, search)

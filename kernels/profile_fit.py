@@ -31,8 +31,11 @@ _AREA_GAUSSIAN = 0.5 * math.sqrt(math.pi / _LN2)
 _AREA_LORENTZIAN = 0.5 * math.pi
 
 MAX_ITERATIONS = 60
-# A step that is expected to lower chi-squared by less is 3e-5 of a standard uncertainty long.
+# A step that is expected to lower chi-squared by less than this share of the reduced one is 3e-5
+# of a standard uncertainty long.
 _CONVERGED = 1e-9
+# After the last iteration a hundredth of a standard uncertainty is near enough.
+_NEARLY_CONVERGED = 1e-4
 
 
 @device_function
@@ -205,6 +208,8 @@ def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
 
     damping = 1e-3
     growth = 2.0
+    expected = math.inf
+    unit = 1.0
     status = codes.FIT_NOT_CONVERGED
     chi2 = normal_equations(x, y, weight, p, matrix, gradient)
     for _ in range(MAX_ITERATIONS):
@@ -229,7 +234,8 @@ def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
                 expected += step[i] * gradient[i]
                 predicted += step[i] * step[i] * damping * matrix[i * n + i]
         predicted += expected
-        if expected < _CONVERGED and damping < 1e-2:
+        unit = max(1.0, chi2 / x.shape[0])
+        if expected < _CONVERGED * unit and damping < 1e-2:
             status = codes.FIT_CONVERGED
         trial_chi2 = chi_squared(x, y, weight, trial)
         if trial_chi2 <= chi2:
@@ -248,7 +254,9 @@ def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
                 status = codes.FIT_CONVERGED
         if status == codes.FIT_CONVERGED:
             break
-    if status == codes.FIT_CONVERGED and not invert(matrix, pinned, factor, step, covariance):
+    if status == codes.FIT_NOT_CONVERGED and expected < _NEARLY_CONVERGED * unit:
+        status = codes.FIT_CONVERGED
+    if status != codes.FIT_SINGULAR and not invert(matrix, pinned, factor, step, covariance):
         status = codes.FIT_SINGULAR
     if status == codes.FIT_CONVERGED:
         for i in range(n):

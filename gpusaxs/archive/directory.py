@@ -101,8 +101,8 @@ def read_description(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_table(path: Path, name: str) -> pa.Table:
-    """Read all parts of a table of a run directory, in order.
+def read_table(path: Path, name: str, where: ds.Expression | None = None) -> pa.Table:
+    """Read all parts of a table of a run directory, in order; or the rows that meet `where`.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def read_table(path: Path, name: str) -> pa.Table:
     """
     parts = sorted((path / name).glob("part-*.parquet"))
     try:
-        return ds.dataset(parts, schema=SCHEMAS[name], format="parquet").to_table()
+        return ds.dataset(parts, schema=SCHEMAS[name], format="parquet").to_table(filter=where)
     except (OSError, pa.ArrowException) as error:
         raise RunDirectoryError(f"Cannot read the table {name} of {path}: {error}") from error
 

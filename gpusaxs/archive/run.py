@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,11 +23,21 @@ from gpusaxs.errors import ReadError, RunDirectoryError
 from gpusaxs.io import Source, discover, read
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.runtime import Runtime
-from gpusaxs.sample import CurveStatus, FitStatus, FlowMetadata, Peak, PhaseMatch, Sample, Verdict
+from gpusaxs.sample import (
+    CurveStatus,
+    FitStatus,
+    FlowMetadata,
+    Origin,
+    Peak,
+    PhaseMatch,
+    Sample,
+    Verdict,
+)
 from gpusaxs.tables import Tables, tables_of, unread
+from gpusaxs.units import check_q_unit
 
-Progress = Callable[[int, int], None]
-"""Called after each block with the files done and the curves done."""
+Progress = Callable[[int, int, int], None]
+"""Called with the files done, all files, and the curves done."""
 
 
 @dataclass(slots=True)
@@ -69,14 +80,14 @@ def process_archive(
     workers: int | None = None,
     save_curves: bool = False,
     overwrite: bool = False,
-    progress: Progress = lambda files, curves: None,
+    progress: Progress = lambda done, files, curves: None,
 ) -> Summary:
     """Process every curve of files, folders and globs into a run directory.
 
     Parameters
     ----------
     inputs
-        Files, folders (with all below them) and globs.
+        Files, folders (with all below them) and globs; what lies in `output` is left out.
     output
         The run directory to make.
     q_unit
@@ -86,7 +97,7 @@ def process_archive(
     overwrite
         Whether a run at `output` may be replaced.
     progress
-        Called after each block with the numbers of files and curves done.
+        Called before the first file is read, and after each block.
 
     Raises
     ------
@@ -94,31 +105,35 @@ def process_archive(
         If an input does not exist.
     RunDirectoryError
         If something is in the way at `output`.
+    ValueError
+        If the unit is unknown.
     BackendError
         If the backend is not available.
     """
+    unit = None if q_unit is None else check_q_unit(q_unit)
     chosen = pipeline or Pipeline.load("standard")
     runtime = Runtime(backend, workers, chosen)
-    sources = discover(inputs)
+    sources = _outside(Path(output), discover(inputs))
     writer = RunWriter(Path(output), overwrite=overwrite)
-    description = {
+    description: dict[str, Any] = {
         "state": "running",
         "inputs": [str(entry) for entry in inputs],
         "pipeline": chosen.document(),
-        "q_unit": q_unit,
+        "q_unit": unit,
         "backend": runtime.backend.name,
         "versions": versions(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     writer.describe(description)
     summary = Summary(Path(output))
+    progress(0, len(sources), 0)
     began = time.perf_counter()
     files: list[dict[str, Any]] = []
-    for block in _blocks(sources, q_unit, files):
+    for block in _blocks(sources, unit, files):
         tables, curves = _process(block, runtime, save_curves)
         writer.write(tables, curves)
         _count(summary, tables, block)
-        progress(len(files), summary.curves)
+        progress(len(files), len(sources), summary.curves)
     summary.seconds = time.perf_counter() - began
     description |= {"state": "complete", "files": files, "seconds": round(summary.seconds, 3)}
     writer.describe(description)
@@ -183,6 +198,17 @@ def _blocks(
         files.append(_identity(source))
     if block.entries:
         yield block
+
+
+def _outside(output: Path, sources: Sequence[Source]) -> list[Source]:
+    """Leave out the files of an earlier run in the place of this one."""
+    place = output.resolve()
+    kept = [source for source in sources if place not in source.path.resolve().parents]
+    if not kept:
+        raise RunDirectoryError(
+            f"All inputs lie in the run directory {output} itself. Give --output another place."
+        )
+    return kept
 
 
 def _read(source: Source, q_unit: str | None) -> Sequence[Sample | Tables]:
@@ -263,32 +289,41 @@ class _StoredCurves:
 
     def _kept(self, row: dict[str, Any]) -> Sample:
         mine = pc.field("id") == row["id"]
-        curve = read_table(self.path, "curves").filter(mine).to_pylist()[0]
+        [curve] = read_table(self.path, "curves", mine).to_pylist()
+        intensity, background = np.array(curve["intensity"]), np.array(curve["background"])
         peaks = [_peak(line) for line in self.peaks.filter(mine).to_pylist()]
         phases = [_phase(line) for line in self.phases.filter(mine).to_pylist()]
-        sample = Sample(
+        return Sample(
             id=row["id"],
             q=curve["q"],
-            intensity=curve["intensity"],
+            intensity=intensity,
             sigma=curve["sigma"],
             metadata=FlowMetadata(row["id"], peaks),
+            origin=_origin(row),
             status=CurveStatus.parse(row["status"]),
             verdict=Verdict(row["verdict"]),
             margin=float("nan") if row["margin"] is None else row["margin"],
             phases=tuple(phases),
-            background=curve["background"],
+            measured_q=np.array(curve["q"]),
+            measured_intensity=intensity + background,
+            background=background,
         )
-        sample.measured_q = sample.q
-        sample.measured_intensity = sample.intensity + sample.background
-        return sample
 
     def _again(self, row: dict[str, Any]) -> Sample:
         """Read and process the curve once more: the same numbers, as long as the file is."""
-        [entry] = [
-            file
-            for file in self.description["files"]
-            if row["id"] in (file["id"], f"{file['id']}#{row['frame']}")
-        ]
+        entry = next(
+            (
+                file
+                for file in self.description.get("files", [])
+                if row["id"] in (file["id"], f"{file['id']}#{row['frame']}")
+            ),
+            None,
+        )
+        if entry is None:
+            raise RunDirectoryError(
+                f"The run {self.path} did not come to its end and says nothing of the file of "
+                f"{row['id']}. Process it again, or keep curves with --save-curves."
+            )
         source = Source(Path(entry["path"]), entry["id"])
         if _identity(source).get("sha256") != entry["sha256"]:
             raise RunDirectoryError(
@@ -299,6 +334,10 @@ class _StoredCurves:
         [given] = [sample for sample in samples if sample.id == row["id"]]
         pipeline = Pipeline.from_document(self.description["pipeline"])
         return Runtime(self.description["backend"], 1, pipeline).run([given])[0]
+
+
+def _origin(row: dict[str, Any]) -> Origin:
+    return Origin(row["source"], row["frame"], row["q_unit"], row["q_unit_from"], row["format"])
 
 
 def _peak(line: dict[str, Any]) -> Peak:

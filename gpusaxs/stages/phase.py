@@ -56,8 +56,11 @@ class Phase(Stage):
         0.002, "Uncertainty of a centre that no fit knows of: the q scale, over q.", ge=0.0
     )
     min_score: float = parameter(8.0, "Log Bayes factor that a phase needs.")
+    min_score_two_lines: float = parameter(
+        4.0, "The same for a phase named from two lines, where no third one can be expected."
+    )
     min_margin: float = parameter(
-        1.0, "Lead in log Bayes factor that names the best phase.", ge=0.0
+        0.75, "Lead in log Bayes factor that names the best phase.", ge=0.0
     )
     min_margin_two_lines: float = parameter(
         2.0, "The same for a phase named from two lines.", ge=0.0
@@ -95,6 +98,7 @@ class Phase(Stage):
                 self.min_margin,
                 self.min_margin_two_lines,
                 self.detection,
+                self.min_score_two_lines,
             ]
         )
         assert limits.size == LIMITS

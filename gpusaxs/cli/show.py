@@ -1,0 +1,143 @@
+"""`gpusaxs show`: a run, or one curve of it, in words."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gpusaxs.api import Result
+
+Line = dict[str, Any]
+
+
+def show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    curve: Annotated[
+        str | None,
+        typer.Argument(metavar="CURVE", help="An id, or a unique part of one."),
+    ] = None,
+) -> None:
+    """Show what a run came to; or the peaks and the phase of one curve."""
+    from gpusaxs.archive.directory import read_description
+    from gpusaxs.archive.run import open_run
+    from gpusaxs.cli.find import find_curve
+    from gpusaxs.cli.report import print_summary
+
+    result = open_run(run)
+    if curve is not None:
+        _print_curve(result, find_curve(result, curve))
+        return
+    description = read_description(run)
+    typer.echo(
+        f"{run}: pipeline {description['pipeline']['name']}, backend {description['backend']}, "
+        f"gpusaxs {description['versions']['gpusaxs']}, started {description['started']}"
+    )
+    if description["state"] != "complete":
+        typer.echo("The run did not come to its end: it was stopped, or is still going on.")
+    typer.echo()
+    print_summary(result.samples)
+
+
+def _print_curve(result: Result, number: int) -> None:
+    import pyarrow.compute as pc
+
+    curve = result.samples.slice(number, 1).to_pylist()[0]
+    mine = pc.field("id") == curve["id"]
+    phases = result.phases.filter(mine).to_pylist()
+    peaks = result.peaks.filter(mine).to_pylist()
+    _print_answer(curve)
+    _print_candidates(phases)
+    _print_peaks(peaks, phases)
+    _print_missing(phases)
+
+
+def _print_answer(curve: Line) -> None:
+    from gpusaxs.labels import with_uncertainty
+    from gpusaxs.sample import CurveStatus
+
+    typer.echo(curve["id"])
+    answer = {"verdict": curve["verdict"], "phase": curve["phase"]}
+    if curve["lattice"] is not None:
+        value = with_uncertainty(curve["lattice"], curve["lattice_sigma"])
+        answer["lattice parameter"] = f"{value} nm"
+    if curve["d_spacing"] is not None:
+        answer["d of strongest line"] = f"{curve['d_spacing']:.4g} nm"
+    if curve["margin"] is not None:
+        answer["margin"] = f"{curve['margin']:.1f} in log Bayes factor, over the next best answer"
+    status = CurveStatus.parse(curve["status"])
+    answer["status"] = (curve["reason"] if status.failed else status.explanation) or "ok"
+    if curve["points"]:
+        answer["curve"] = (
+            f"{curve['points']} points, {curve['q_min']:.4g} to {curve['q_max']:.4g} nm⁻¹"
+        )
+    if curve["source"]:
+        answer["file"] = curve["source"]
+    if curve["q_unit"]:
+        answer["q unit"] = f"{curve['q_unit']} (from: {curve['q_unit_from']})"
+    for name, words in answer.items():
+        if words is not None:
+            typer.echo(f"  {name:20s} {words}")
+    typer.echo()
+
+
+def _print_candidates(phases: list[Line]) -> None:
+    from gpusaxs.cli.report import print_table
+    from gpusaxs.labels import reflection_label, with_uncertainty
+
+    if len(phases) < 2:
+        return
+    rows = [
+        (
+            line["phase"],
+            with_uncertainty(line["lattice"], line["lattice_sigma"]),
+            f"{line['score']:.1f}",
+            " ".join(reflection_label(line["phase"], n) for n in line["matched"]),
+        )
+        for line in phases
+    ]
+    print_table(("candidate", "lattice/nm", "score", "reflections"), rows)
+
+
+def _print_peaks(peaks: list[Line], phases: list[Line]) -> None:
+    from gpusaxs.cli.report import print_table
+    from gpusaxs.labels import assigned, reflection_label, with_uncertainty
+
+    if not peaks:
+        typer.echo("No peaks.")
+        return
+    names: dict[int, str] = {}
+    if phases:
+        best = phases[0]
+        q = [peak["q"] if peak["bragg"] else math.nan for peak in peaks]
+        found = assigned(q, best["phase"], best["lattice"], best["matched"])
+        names = {place: reflection_label(best["phase"], n) for place, n in found.items()}
+    rows = [
+        (
+            with_uncertainty(peak["q"], peak["q_sigma"]),
+            with_uncertainty(peak["fwhm"], peak["fwhm_sigma"]),
+            with_uncertainty(peak["height"], peak["height_sigma"]),
+            f"{2.0 * math.pi / peak['q']:.4g}" if peak["q"] > 0.0 else "",
+            names.get(place, "" if peak["bragg"] else "no line"),
+            peak["status"],
+        )
+        for place, peak in sorted(enumerate(peaks), key=lambda entry: entry[1]["q"])
+    ]
+    print_table(("q/nm⁻¹", "FWHM/nm⁻¹", "height", "d/nm", "reflection", "fit"), rows, left=0)
+
+
+def _print_missing(phases: list[Line]) -> None:
+    from gpusaxs.labels import reflection_label, reflection_q
+
+    if not phases or not phases[0]["missing"]:
+        return
+    best = phases[0]
+    places = reflection_q(best["phase"], best["lattice"], best["missing"])
+    words = [
+        f"{reflection_label(best['phase'], n)} at {q:.4g} nm⁻¹"
+        for n, q in zip(best["missing"], places, strict=True)
+    ]
+    typer.echo(f"Missing reflections of {best['phase']}: {', '.join(words)}")

@@ -1,0 +1,336 @@
+"""Pictures of results: one curve, and the accuracy on simulated curves. Needs matplotlib."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gpusaxs.errors import GpusaxsError
+from gpusaxs.labels import reflection_label, reflection_q, with_uncertainty
+from gpusaxs.phases import PHASE_BY_NAME, PHASES
+from gpusaxs.sample import PhaseMatch, Sample, Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FloatArray = NDArray[np.float64]
+
+_MEASURED = "#4d4d4d"
+_BACKGROUND = "#d55e00"
+_FIT = "#0072b2"
+_ABSENT = "#b0b0b0"
+_OUTCOMES = {
+    "right": "#009e73",
+    "lattice_off": "#56b4e9",
+    "ambiguous": "#e0c45c",
+    "unindexed": "#c9c9c9",
+    "none": "#e8e8e8",
+    "wrong": "#d55e00",
+    "failed": "#000000",
+}
+_SIZE = (7.2, 5.8)  # inches
+_LABEL_WIDTH = 0.032  # of the axes
+_LABEL_ROWS = 2
+_TICK_GAP = 0.09  # of the axes
+_FAINTEST = 1e-3  # of the curve's top: a negative or tiny intensity is not worth a decade
+
+
+def check_matplotlib() -> None:
+    """Raise `GpusaxsError` with the remedy where matplotlib is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise GpusaxsError(
+            "Plots need matplotlib, which is not installed. Install it with: "
+            "pip install 'gpusaxs[plot]'"
+        )
+
+
+def plot_sample(sample: Sample, figure: Figure | None = None) -> Figure:
+    """Draw a processed curve: as measured above, reduced and indexed below.
+
+    Parameters
+    ----------
+    sample
+        A curve of a result.
+    figure
+        Drawn into, or a new one that no window shows.
+
+    Raises
+    ------
+    GpusaxsError
+        If matplotlib is missing.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    if figure is None:
+        figure = Figure(figsize=_SIZE, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.0, 1.15))
+    figure.suptitle(_title(sample), fontsize=11)
+    plot_measured(sample, above)
+    plot_reduced(sample, below)
+    above.set_xlabel("")
+    above.tick_params(labelbottom=False)
+    return figure
+
+
+def plot_on(sample: Sample, ax: Axes | None) -> Axes:
+    """Draw the reduced curve into `ax`, or the curve into a new pyplot figure."""
+    check_matplotlib()
+    if ax is None:
+        from matplotlib import pyplot  # noqa: PLC0415
+
+        figure = plot_sample(sample, pyplot.figure(figsize=_SIZE, layout="constrained"))
+        return figure.axes[1]
+    plot_reduced(sample, ax)
+    return ax
+
+
+def plot_measured(sample: Sample, ax: Axes) -> None:
+    """Draw the measured curve, its background, and the background with the fitted peaks."""
+    q, intensity = _measured(sample)
+    ax.plot(q, np.where(intensity > 0, intensity, np.nan), ".", color=_MEASURED, ms=2.2, alpha=0.7)
+    top = np.nanmax(intensity[np.isin(q, sample.q)], initial=0.0)
+    ax.lines[-1].set_label("measured")
+    if sample.background is not None and np.any(sample.background):
+        peaks = _all_peaks(sample, sample.q)
+        model = sample.background + peaks
+        if peaks.any():
+            ax.plot(sample.q, _positive(model), color=_FIT, lw=1.3, label="background + peaks")
+        ax.plot(sample.q, _positive(sample.background), "--", color=_BACKGROUND, lw=1.3)
+        ax.lines[-1].set_label("background")
+    ax.set_yscale("log")
+    lowest = np.nanmin(np.where(intensity > _FAINTEST * top, intensity, np.nan), initial=top)
+    if top > 0:
+        ax.set_ylim(0.6 * lowest, 2.0 * top)
+    ax.set_xlim(sample.q[0], sample.q[-1])
+    ax.set_ylabel("intensity (a.u.)")
+    ax.legend(frameon=False, fontsize=8, loc="upper right")
+    _label_q(ax)
+
+
+def plot_reduced(sample: Sample, ax: Axes) -> None:
+    """Draw the reduced curve, its fitted peaks, and the reflections of the best phase.
+
+    The intensity is drawn as its square root, so that weak lines show beside strong ones, and
+    as it is where it is lost in noise.
+    """
+    q = sample.q
+    ax.plot(q, sample.intensity, ".", color=_MEASURED, ms=2.2, alpha=0.7, label="reduced")
+    fine = np.linspace(q[0], q[-1], 4000)
+    drawn = False
+    for peak in _fitted(sample):
+        if peak.bragg:
+            ax.fill_between(fine, peak.profile(fine), color=_FIT, alpha=0.25, lw=0)
+    total = _all_peaks(sample, fine)
+    if total.any():
+        ax.plot(fine, total, color=_FIT, lw=1.3, label="fitted peaks")
+        drawn = True
+    top = max(np.max(sample.intensity, initial=0.0), float(np.max(total, initial=0.0)))
+    low = min(0.0, float(np.quantile(sample.intensity, 0.005)))
+    if top > 0:
+        noise = _noise(sample, top)
+        ax.set_yscale("function", functions=(partial(_root, noise), partial(_square, noise)))
+        ax.set_ylim(max(low, -0.2 * top), 1.15 * top)
+        ax.set_yticks(_ticks(noise, top))
+        ax.minorticks_off()
+    ax.set_xlim(q[0], q[-1])
+    ax.axhline(0.0, color="k", lw=0.5)
+    ax.set_ylabel("reduced intensity (a.u.), √ scale")
+    _label_q(ax)
+    if sample.phases:
+        _draw_reflections(sample.phases[0], ax)
+    if drawn:
+        ax.legend(frameon=False, fontsize=8, loc="upper right")
+
+
+def plot_accuracy(samples: pa.Table, truth: pa.Table) -> Figure:
+    """Draw, for each phase, what became of the simulated curves with enough visible lines.
+
+    Parameters
+    ----------
+    samples
+        The table of a result, row by row that of `truth`.
+    truth
+        See `gpusaxs.simulate.Simulation`.
+
+    Raises
+    ------
+    GpusaxsError
+        If matplotlib is missing.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    tallies = _tallies(samples, truth)
+    figure = Figure(figsize=(7.2, 0.32 * len(tallies) + 1.5), layout="constrained")
+    ax = figure.subplots()
+    names = list(tallies)[::-1]
+    left = np.zeros(len(names))
+    for outcome, color in _OUTCOMES.items():
+        share = np.array([100.0 * tallies[name][outcome] for name in names])
+        if share.any():
+            ax.barh(names, share, left=left, color=color, label=outcome.replace("_", " "))
+            left += share
+    ax.set_xlim(0, 100)
+    ax.set_xlabel("curves (%)")
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=len(_OUTCOMES), frameon=False, fontsize=8)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of the path's suffix.
+
+    Raises
+    ------
+    GpusaxsError
+        If there is no such format.
+    """
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".").lower() not in known:
+        raise GpusaxsError(
+            f"Expected a file name that ends with .{', .'.join(sorted(known))}. Got {str(path)!r}."
+        )
+    figure.savefig(path, dpi=200)
+
+
+def _title(sample: Sample) -> str:
+    best = sample.phases[0] if sample.phases else None
+    match sample.verdict:
+        case Verdict.IDENTIFIED if best is not None:
+            symbol = "d" if best.phase == "lamellar" else "a"
+            value = with_uncertainty(best.lattice, best.lattice_sigma)
+            answer = f"{_written(best.phase)}, ${symbol}$ = {value} nm"
+        case Verdict.AMBIGUOUS:
+            answer = "ambiguous: " + " or ".join(_written(match.phase) for match in sample.phases)
+        case Verdict.UNINDEXED:
+            lines = [peak for peak in _fitted(sample) if peak.bragg]
+            answer = "peaks without a phase"
+            if lines:
+                strongest = max(lines, key=lambda peak: peak.height)
+                answer += f", strongest at $d$ = {2.0 * np.pi / strongest.q:.4g} nm"
+        case Verdict.NONE:
+            answer = "none: no Bragg peak"
+        case Verdict.FAILED:
+            answer = f"failed: {sample.reason}"
+        case _:
+            answer = "not processed"
+    return f"{sample.id.replace('$', chr(92) + '$')}\n{answer}"
+
+
+def _measured(sample: Sample) -> tuple[FloatArray, FloatArray]:
+    if sample.measured_q is not None and sample.measured_intensity is not None:
+        return sample.measured_q, sample.measured_intensity
+    background = 0.0 if sample.background is None else sample.background
+    return sample.q, sample.intensity + background
+
+
+def _fitted(sample: Sample) -> list[Any]:
+    peaks = sample.metadata.processed_peaks if sample.metadata else []
+    return [peak for peak in peaks if np.isfinite(peak.height) and peak.fwhm > 0]
+
+
+def _all_peaks(sample: Sample, q: FloatArray) -> FloatArray:
+    total = np.zeros_like(q)
+    for peak in _fitted(sample):
+        total += peak.profile(q)
+    return total
+
+
+def _positive(row: FloatArray) -> FloatArray:
+    return np.where(row > 0, row, np.nan)
+
+
+def _noise(sample: Sample, top: float) -> float:
+    """Intensity under which the scale of the reduced curve is linear."""
+    sigma = np.nan if sample.sigma is None else float(np.nanmedian(sample.sigma))
+    return 4.0 * sigma if np.isfinite(sigma) and sigma > 0 else _FAINTEST * top
+
+
+def _root(noise: float, value: FloatArray) -> FloatArray:
+    size = np.sqrt(np.abs(value) + noise) - np.sqrt(noise)
+    return np.asarray(np.sign(value) * size)
+
+
+def _square(noise: float, value: FloatArray) -> FloatArray:
+    size = np.square(np.abs(value) + np.sqrt(noise)) - noise
+    return np.asarray(np.sign(value) * size)
+
+
+def _ticks(noise: float, top: float) -> list[float]:
+    """Round numbers down from the top, as far apart as their labels need."""
+    whole = _root(noise, np.array(top))
+    decade = np.floor(np.log10(top))
+    ticks: list[float] = []
+    for power in (decade, decade - 1, decade - 2, decade - 3):
+        for digit in (5.0, 2.0, 1.0):
+            value = float(digit * 10.0**power)
+            place = _root(noise, np.array(value)) / whole
+            above = _root(noise, np.array(ticks[-1])) / whole if ticks else np.inf
+            if value <= 1.1 * top and above - place > _TICK_GAP and place > _TICK_GAP:
+                ticks.append(value)
+    return [*ticks, 0.0]
+
+
+def _written(phase: str) -> str:
+    """Write a space group in italics, with its bar and its screw axis."""
+    if PHASE_BY_NAME[phase].lattice != "cubic":
+        return phase
+    return f"${phase.replace('-3', chr(92) + 'bar{3}').replace('41', '4_1')}$"
+
+
+def _label_q(ax: Axes) -> None:
+    ax.set_xlabel("$q$ (nm$^{-1}$)")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_reflections(match: PhaseMatch, ax: Axes) -> None:
+    """Draw a tick at each reflection, labelled above the axes; those not found are grey."""
+    left, right = ax.get_xlim()
+    numbers = [*match.matched, *match.missing]
+    places = reflection_q(match.phase, match.lattice, numbers)
+    free_from = [-np.inf] * _LABEL_ROWS
+    for q, n in sorted(zip(places, numbers, strict=True)):
+        if not left <= q <= right:
+            continue
+        color = "k" if n in match.matched else _ABSENT
+        across = ax.get_xaxis_transform()
+        ax.plot([q, q], [0.955, 1.0], color=color, lw=1.4, transform=across, clip_on=False)
+        ax.plot([q, q], [0.0, 0.955], ":", color=color, lw=0.6, transform=across, zorder=0)
+        for row, free in enumerate(free_from):
+            if q >= free:
+                free_from[row] = q + _LABEL_WIDTH * (right - left)
+                ax.annotate(
+                    reflection_label(match.phase, n),
+                    (q, 1.0),
+                    xycoords=across,
+                    xytext=(0, 2 + 9 * row),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=8,
+                    color=color,
+                )
+                break
+
+
+def _tallies(samples: pa.Table, truth: pa.Table) -> dict[str, dict[str, float]]:
+    """Share of each outcome among the curves of each phase."""
+    from gpusaxs.simulate import score  # noqa: PLC0415
+
+    shares = {}
+    for phase in PHASES:
+        mine = pc.fill_null(pc.equal(truth["phase"], phase.name), False)
+        tally = score(samples.filter(mine), truth.filter(mine)).main
+        if tally.curves:
+            shares[f"{phase.name} ({tally.curves})"] = {
+                outcome: getattr(tally, outcome) / tally.curves for outcome in _OUTCOMES
+            }
+    return shares
