@@ -44,13 +44,13 @@ class ScratchOf:
 
     Parameters
     ----------
-    size
-        Number of elements; None for one a point of the curve.
+    shape
+        Of the array; None for one element a point of the curve.
     dtype
         Of an element.
     """
 
-    size: int | None = None
+    shape: tuple[int, ...] | None = None
     dtype: str = "float64"
 
 
@@ -68,6 +68,11 @@ Scratch = Annotated[FloatArray, ScratchOf()]
 """(points,) float64 working memory."""
 IndexScratch = Annotated[NDArray[np.int64], ScratchOf(dtype="int64")]
 """(points,) int64 working memory."""
+
+
+def scratch_shape(scratch: ScratchOf, points: int) -> tuple[int, ...]:
+    """Shape of a scratch array for curves of up to `points` points."""
+    return (points,) if scratch.shape is None else scratch.shape
 
 
 @dataclass(frozen=True)
@@ -196,8 +201,8 @@ def _argument(parameter: Parameter, scratch_row: str) -> str:
             return name
         case Role.SCRATCH:
             assert parameter.scratch is not None
-            end = "hi - lo" if parameter.scratch.size is None else str(parameter.scratch.size)
-            return f"{name}[{scratch_row}:{end}]"
+            whole = "..." if parameter.scratch.shape else ":hi - lo"
+            return f"{name}[{scratch_row}{whole}]"
 
 
 def curve_kernel(function: Callable[..., Any]) -> CurveKernel:

@@ -40,8 +40,9 @@ _MATCHES = 2
 _BEST_ROWS = 3
 _REFLECTIONS = 20
 
-WORKSPACE = _LINE_ROWS * MAX_LINES + _BEST_ROWS * MAX_KNOWN_PHASES + _REFLECTIONS
-Workspace = Annotated[FloatArray, ScratchOf(WORKSPACE)]
+Lines = Annotated[FloatArray, ScratchOf((_LINE_ROWS, MAX_LINES))]
+Best = Annotated[FloatArray, ScratchOf((_BEST_ROWS, MAX_KNOWN_PHASES))]
+Found = Annotated[FloatArray, ScratchOf((_REFLECTIONS,))]
 
 # Entries of the array of limits, in the order in which the stage gives them.
 MAX_RELATIVE_WIDTH = 0
@@ -487,7 +488,9 @@ def index_phase(
     n_phases: Output,
     verdict: Output,
     margin: Output,
-    workspace: Workspace,
+    lines: Lines,
+    best: Best,
+    found: Found,
 ) -> None:
     """Score every phase against the peaks of a curve and conclude.
 
@@ -501,13 +504,6 @@ def index_phase(
     limits : (LIMITS,) float64
     """
     known = positions.shape[0]
-    lines_size = _LINE_ROWS * MAX_LINES
-    lines = workspace[0:lines_size].reshape((_LINE_ROWS, MAX_LINES))
-    best = workspace[lines_size : lines_size + _BEST_ROWS * MAX_KNOWN_PHASES].reshape(
-        (_BEST_ROWS, MAX_KNOWN_PHASES)
-    )
-    found = workspace[WORKSPACE - _REFLECTIONS : WORKSPACE]
-
     n_phases[0] = 0
     margin[0] = math.nan
     if mark_bragg(peaks, n_peaks, q, limits) == 0:

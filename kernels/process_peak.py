@@ -77,9 +77,9 @@ def window_edge(q, search, noise, index, reach, least, direction):  # type: igno
 def write_fit(line, workspace, origin, unit, chi2, points):  # type: ignore[no-untyped-def]
     """Write a fit in the scaled abscissa x = (q - origin) / unit to a row of the peak table."""
     n = fit.PARAMETERS
-    p = fit.parameters_of(workspace)
-    c = fit.covariance_of(workspace)
-    fixed = fit.lower_of(workspace)[fit.ETA] == fit.upper_of(workspace)[fit.ETA]
+    p = workspace[0:n]
+    c = workspace[fit.COVARIANCE : fit.WORKSPACE]
+    fixed = workspace[fit.LOWER + fit.ETA] == workspace[fit.UPPER + fit.ETA]
     height, fwhm, eta = p[fit.HEIGHT], p[fit.FWHM], p[fit.ETA]
     line[table.Q] = origin + unit * p[fit.CENTRE]
     line[table.Q_SIGMA] = unit * math.sqrt(c[fit.CENTRE * n + fit.CENTRE])
@@ -131,9 +131,9 @@ def lower_bound(q, value):  # type: ignore[no-untyped-def]
 @device_function
 def start_fit(line, top, x, shape, workspace):  # type: ignore[no-untyped-def]
     """Starting values and bounds of a fit in x = (q - q of the maximum) / estimated FWHM."""
-    p = fit.parameters_of(workspace)
-    lower = fit.lower_of(workspace)
-    upper = fit.upper_of(workspace)
+    p = workspace[0 : fit.PARAMETERS]
+    lower = workspace[fit.LOWER : fit.LOWER + fit.PARAMETERS]
+    upper = workspace[fit.UPPER : fit.UPPER + fit.PARAMETERS]
     for k in range(fit.PARAMETERS):
         lower[k] = -math.inf
         upper[k] = math.inf
@@ -223,7 +223,7 @@ def process_peak(
             weight[i] = 1.0 / sigma[first + i]
         start_fit(line, top, x[:points], shape, workspace)
         status, chi2 = fit.fit_profile(x[:points], y[:points], weight[:points], workspace)
-        fwhm = fit.parameters_of(workspace)[fit.FWHM]
+        fwhm = workspace[fit.FWHM]
         if status == codes.FIT_SINGULAR or 1.0 / _WIDTH_OFF < fwhm < _WIDTH_OFF:
             break
         unit *= fwhm

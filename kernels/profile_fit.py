@@ -24,7 +24,11 @@ PSEUDO_VOIGT = 2
 _SQUARE = PARAMETERS * PARAMETERS
 # parameters, trial, lower, upper, gradient, step, pinned; normal matrix, factor, covariance
 WORKSPACE = 7 * PARAMETERS + 3 * _SQUARE
-Workspace = Annotated[FloatArray, ScratchOf(WORKSPACE)]
+# Where they begin. (A function on a GPU cannot return a slice.)
+LOWER = 2 * PARAMETERS
+UPPER = 3 * PARAMETERS
+COVARIANCE = 7 * PARAMETERS + 2 * _SQUARE
+Workspace = Annotated[FloatArray, ScratchOf((WORKSPACE,))]
 
 _LN2 = math.log(2.0)
 _AREA_GAUSSIAN = 0.5 * math.sqrt(math.pi / _LN2)
@@ -185,9 +189,9 @@ def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
     x, y, weight : (points,) float64
         Abscissa, ordinate, and 1/sigma.
     workspace : (WORKSPACE,) float64
-        On entry the starting parameters and, in `lower` and `upper`, their bounds (see
-        `parameters_of`, `lower_of`, `upper_of`); on return the solution and its covariance
-        (`covariance_of`; not scaled by chi-squared, zero for pinned parameters).
+        On entry the starting parameters first, and their bounds from LOWER and UPPER on; on
+        return the solution first, and its covariance, row by row, from COVARIANCE on (not scaled
+        by chi-squared; zero for pinned parameters).
 
     Returns
     -------
@@ -197,14 +201,14 @@ def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
     n = PARAMETERS
     p = workspace[0:n]
     trial = workspace[n : 2 * n]
-    lower = workspace[2 * n : 3 * n]
-    upper = workspace[3 * n : 4 * n]
+    lower = workspace[LOWER : LOWER + n]
+    upper = workspace[UPPER : UPPER + n]
     gradient = workspace[4 * n : 5 * n]
     step = workspace[5 * n : 6 * n]
     pinned = workspace[6 * n : 7 * n]
     matrix = workspace[7 * n : 7 * n + _SQUARE]
     factor = workspace[7 * n + _SQUARE : 7 * n + 2 * _SQUARE]
-    covariance = workspace[7 * n + 2 * _SQUARE : 7 * n + 3 * _SQUARE]
+    covariance = workspace[COVARIANCE:WORKSPACE]
 
     damping = 1e-3
     growth = 2.0
@@ -281,30 +285,6 @@ def invert(matrix, pinned, factor, column, covariance):  # type: ignore[no-untyp
             free = pinned[i] == 0.0 and pinned[j] == 0.0
             covariance[i * PARAMETERS + j] = column[i] if free else 0.0
     return True
-
-
-@device_function
-def parameters_of(workspace):  # type: ignore[no-untyped-def]
-    """The parameters in a workspace; (PARAMETERS,)."""
-    return workspace[0:PARAMETERS]
-
-
-@device_function
-def lower_of(workspace):  # type: ignore[no-untyped-def]
-    """The lower bounds in a workspace; (PARAMETERS,)."""
-    return workspace[2 * PARAMETERS : 3 * PARAMETERS]
-
-
-@device_function
-def upper_of(workspace):  # type: ignore[no-untyped-def]
-    """The upper bounds in a workspace; (PARAMETERS,)."""
-    return workspace[3 * PARAMETERS : 4 * PARAMETERS]
-
-
-@device_function
-def covariance_of(workspace):  # type: ignore[no-untyped-def]
-    """The covariance in a workspace; (PARAMETERS * PARAMETERS,), row by row."""
-    return workspace[7 * PARAMETERS + 2 * _SQUARE : WORKSPACE]
 
 
 @device_function

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from gpusaxs.backends.base import Array, IndexArray
 from gpusaxs.backends.numpy import widest_row
 from gpusaxs.errors import BackendError
-from gpusaxs.kernels.curve_kernel import CurveKernel
+from gpusaxs.kernels.curve_kernel import CurveKernel, scratch_shape
 
 THREADS = 128
 
@@ -115,8 +115,7 @@ class CudaBackend:
             return
         points = widest_row(kernel, arguments)
         scratch = [
-            self.empty((count, points if s.size is None else s.size), s.dtype)
-            for s in kernel.scratch
+            self.empty((count, *scratch_shape(part, points)), part.dtype) for part in kernel.scratch
         ]
         blocks = -(-count // THREADS)
         driver = cuda_driver(kernel)

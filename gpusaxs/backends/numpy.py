@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gpusaxs.backends.base import IndexArray
-from gpusaxs.kernels.curve_kernel import CurveKernel, Role
+from gpusaxs.kernels.curve_kernel import CurveKernel, Role, scratch_shape
 
 CHUNK = 64
 
@@ -69,9 +69,7 @@ class NumpyBackend:
         starts = itertools.count(0, CHUNK)
 
         def work() -> None:
-            scratch = [
-                np.empty(points if s.size is None else s.size, s.dtype) for s in kernel.scratch
-            ]
+            scratch = [np.empty(scratch_shape(part, points), part.dtype) for part in kernel.scratch]
             for first in starts:
                 if first >= count:
                     return
