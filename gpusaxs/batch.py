@@ -223,6 +223,18 @@ class SampleBatch:
             self.noise,
         )
 
+    def replace_by_search(self, rows: IndexArray) -> None:
+        """Let the smoothed curve and its noise take the place of the reduced curve and sigma."""
+        self.launch(
+            restart_search,
+            rows,
+            self.search,
+            self.noise,
+            self.residual,
+            self.intensity,
+            self.sigma,
+        )
+
     def live_rows(self) -> IndexArray:
         """Curves that have not failed; (live,) int64."""
         status = self.backend.to_host(self.status)

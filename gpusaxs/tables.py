@@ -10,10 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gpusaxs.batch import SampleBatch
+from gpusaxs.batch import SampleBatch, reflections
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.phases import PHASES
-from gpusaxs.batch import reflections
 from gpusaxs.sample import CurveStatus, FitStatus, Origin, Verdict
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -125,7 +124,7 @@ def tables_of(batch: SampleBatch, origins: Sequence[Origin]) -> Tables:
 
 def unread(curve_id: str, source: str, reason: str) -> Tables:
     """Return the tables of a file that could not be read."""
-    row = {name: None for name in SAMPLES.names} | {
+    row = dict.fromkeys(SAMPLES.names) | {
         "id": curve_id,
         "status": CurveStatus.UNREADABLE.label,
         "verdict": Verdict.FAILED.value,

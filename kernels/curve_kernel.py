@@ -165,7 +165,7 @@ class CurveKernel:
             "        curve = rows[i]",
             "        lo = start[curve]",
             "        hi = stop[curve]",
-            f"        body({self._call(scratch_row='i, ')})",
+            f"        body({self._call(scratch_row='i')})",
         ]
         return self._compile(lines, {"body": self.body, "cuda": cuda})
 
@@ -201,8 +201,9 @@ def _argument(parameter: Parameter, scratch_row: str) -> str:
             return name
         case Role.SCRATCH:
             assert parameter.scratch is not None
-            whole = "..." if parameter.scratch.shape else ":hi - lo"
-            return f"{name}[{scratch_row}{whole}]"
+            inner = [scratch_row, "" if parameter.scratch.shape else ":hi - lo"]
+            index = ", ".join(part for part in inner if part)
+            return f"{name}[{index}]" if index else name
 
 
 def curve_kernel(function: Callable[..., Any]) -> CurveKernel:

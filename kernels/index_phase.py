@@ -318,7 +318,7 @@ def fit_beta(lines, count, positions):  # type: ignore[no-untyped-def]
 
 @device_function
 def expected_log_height(lines, count, centre):  # type: ignore[no-untyped-def]
-    """Return the ln height of a reflection at `centre`, between those of the matched lines beside it."""
+    """Return ln height of a reflection at `centre`, from the matched lines beside it."""
     below = -1
     above = -1
     for j in range(count):

@@ -14,9 +14,7 @@ SOME_FAILED = 1
 def process(
     inputs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="INPUT", help="Files, folders (with all below them) and patterns."
-        ),
+        typer.Argument(metavar="INPUT", help="Files, folders (with all below them) and patterns."),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="RUN", help="The run directory to make.")

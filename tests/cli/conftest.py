@@ -29,14 +29,13 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files") / "archive"
     folder.mkdir()
     for phase in ("lamellar", "hexagonal"):
-        found = simulate(3, seed=5, phases=[phase], counts=20000.0)
-        for number in range(3):
-            columns = [found.q, found.intensity[number], found.sigma[number]]
-            np.savetxt(folder / f"{phase}_{number}.dat", np.column_stack(columns))
-    plain = simulate(1, seed=1, negatives=1.0, negative_kinds=["guinier_porod"])
-    np.savetxt(
-        folder / "plain.dat", np.column_stack([plain.q, plain.intensity[0], plain.sigma[0]])
-    )
+        found = simulate(10, seed=5, phases=[phase], counts=20000.0)
+        clear = np.flatnonzero(found.truth["visible"].to_numpy() >= 4)[:3]
+        for name, row in enumerate(clear):
+            columns = [found.q, found.intensity[row], found.sigma[row]]
+            np.savetxt(folder / f"{phase}_{name}.dat", np.column_stack(columns))
+    plain = simulate(1, seed=1, negatives=1.0, negative_kinds=["protein"])
+    np.savetxt(folder / "plain.dat", np.column_stack([plain.q, plain.intensity[0], plain.sigma[0]]))
     return folder
 
 

@@ -1,0 +1,93 @@
+"""Find the next peak."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpusaxs.backends import IndexArray
+from gpusaxs.batch import SampleBatch
+from gpusaxs.kernels import find_peaks as kernel
+from gpusaxs.stages.base import Requests, Stage, parameter
+
+Interval = float | tuple[float | None, float | None] | None
+
+
+class FindPeak(Stage):
+    """Find the peaks that were not processed yet, and ask for the highest to be processed.
+
+    The conditions are those of `scipy.signal.find_peaks`: None, the lowest value, or the lowest
+    and the highest. Beside them stand thresholds in units of the local noise.
+    """
+
+    may_request: ClassVar[tuple[str, ...]] = ("process_peak",)
+
+    height: Interval = parameter(None, "Height of a peak.", unit="intensity")
+    threshold: Interval = parameter(None, "Height over the nearest points.", unit="intensity")
+    distance: float | None = parameter(
+        None, "Least distance of neighbours, the higher first.", unit="points", ge=1.0
+    )
+    prominence: Interval = parameter(None, "Prominence of a peak.", unit="intensity")
+    width: Interval = parameter(None, "Width of a peak.", unit="points")
+    plateau_size: Interval = parameter(None, "Length of a flat top.", unit="points")
+    wlen: float | None = parameter(
+        None, "Window in which the prominence is taken.", unit="points", gt=1.0
+    )
+    rel_height: float = parameter(0.5, "Share of the prominence at which the width is.", ge=0.0)
+    height_noise: float | None = parameter(3.0, "Height of a peak.", unit="noise", ge=0.0)
+    prominence_noise: float | None = parameter(6.0, "Prominence of a peak.", unit="noise", ge=0.0)
+    exclusion: float = parameter(
+        0.6, "No second peak this close to a processed one.", unit="FWHM", ge=0.0
+    )
+    satellite: float = parameter(
+        0.04, "No peak below this share of a processed one's height near it.", ge=0.0
+    )
+    satellite_reach: float = parameter(3.0, "How near that is.", unit="FWHM", ge=0.0)
+
+    @cached_property
+    def _conditions(self) -> NDArray[np.float64]:
+        """The kernel's array of conditions; (CONDITIONS, 2)."""
+        conditions = np.empty((kernel.CONDITIONS, 2))
+        conditions[kernel.PLATEAU_SIZE] = _limits(self.plateau_size)
+        conditions[kernel.HEIGHT] = _limits(self.height)
+        conditions[kernel.THRESHOLD] = _limits(self.threshold)
+        conditions[kernel.DISTANCE] = _limits(self.distance)
+        conditions[kernel.PROMINENCE] = _limits(self.prominence)
+        conditions[kernel.WIDTH] = _limits(self.width)
+        conditions[kernel.HEIGHT_NOISE] = _limits(self.height_noise)
+        conditions[kernel.PROMINENCE_NOISE] = _limits(self.prominence_noise)
+        return conditions
+
+    def launch(self, batch: SampleBatch, rows: IndexArray) -> Requests:
+        """Search each curve; those with a peak left ask for `process_peak`."""
+        batch.launch(
+            kernel.find_peak,
+            rows,
+            batch.q,
+            batch.search,
+            batch.noise,
+            batch.start,
+            self._conditions,
+            -1 if self.wlen is None else math.ceil(self.wlen),
+            self.rel_height,
+            self.exclusion,
+            self.satellite,
+            self.satellite_reach,
+            batch.peaks,
+            batch.n_peaks,
+            batch.candidates,
+            batch.n_candidates,
+            batch.status,
+        )
+        left = batch.backend.to_host(batch.n_candidates)[rows] > 0
+        return {"process_peak": rows[left]}
+
+
+def _limits(interval: Any) -> tuple[float, float]:
+    """Lowest and highest value that an interval accepts."""
+    low, high = interval if isinstance(interval, tuple) else (interval, None)
+    return (-math.inf if low is None else low, math.inf if high is None else high)

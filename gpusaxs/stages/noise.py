@@ -1,0 +1,41 @@
+"""Check sigma against the noise that the curve shows."""
+
+from __future__ import annotations
+
+from gpusaxs.backends import IndexArray
+from gpusaxs.batch import SampleBatch
+from gpusaxs.kernels.noise import noise
+from gpusaxs.stages.base import NO_REQUESTS, Requests, Stage, parameter
+
+
+class Noise(Stage):
+    """Estimate sigma where it is missing, and rescale it where it is wrong.
+
+    The curve's noise is the robust spread of its fourth differences. sigma that agrees with it is
+    left alone; the status says what was done.
+    """
+
+    tolerance: float = parameter(
+        1.3, "Ratio of the curve's noise to sigma, either way, that is accepted.", gt=1.0
+    )
+    local_excess: float = parameter(
+        2.0, "The same for a block of the curve, upwards: scatter at the beamstop.", gt=1.0
+    )
+    least_ratio: float = parameter(0.2, "sigma is never scaled down by more.", gt=0.0, le=1.0)
+    block: int = parameter(64, "Length of a block.", unit="points", ge=16)
+
+    def launch(self, batch: SampleBatch, rows: IndexArray) -> Requests:
+        """Check each curve."""
+        batch.launch(
+            noise,
+            rows,
+            batch.intensity,
+            batch.sigma,
+            batch.status,
+            self.tolerance,
+            self.local_excess,
+            self.least_ratio,
+            self.block,
+        )
+        batch.restart_search(rows)
+        return NO_REQUESTS

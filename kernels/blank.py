@@ -1,0 +1,60 @@
+"""Subtract a measured blank."""
+
+from __future__ import annotations
+
+import math
+
+from gpusaxs.kernels import status as codes
+from gpusaxs.kernels.curve_kernel import Output, Row, Shared, curve_kernel
+from gpusaxs.kernels.process_peak import lower_bound
+
+
+@curve_kernel
+def blank(
+    q: Row,
+    intensity: Row,
+    sigma: Row,
+    background: Row,
+    status: Output,
+    blank_q: Shared,
+    blank_intensity: Shared,
+    blank_sigma: Shared,
+    factor: Shared,
+    window_q_min: Shared,
+    window_q_max: Shared,
+) -> None:
+    """Subtract a blank, interpolated linearly to the curve's q, and propagate its sigma.
+
+    q, blank_q : (points,), (blank points,) float64, 1/nm
+    intensity, sigma, background : (points,) float64, the curve's own unit
+    factor : what the blank is multiplied by; NaN takes the ratio of the sums over the window
+    window_q_min, window_q_max : 1/nm
+    """
+    points = q.shape[0]
+    known = blank_q.shape[0]
+    if q[0] < blank_q[0] or q[points - 1] > blank_q[known - 1]:
+        status[0] |= codes.BLANK_MISMATCH
+        return
+    scale = factor
+    if math.isnan(factor):
+        mine = 0.0
+        its = 0.0
+        for i in range(points):
+            if window_q_min <= q[i] <= window_q_max:
+                k = max(1, lower_bound(blank_q, q[i]))
+                share = (q[i] - blank_q[k - 1]) / (blank_q[k] - blank_q[k - 1])
+                mine += intensity[i]
+                its += (1.0 - share) * blank_intensity[k - 1] + share * blank_intensity[k]
+        if its == 0.0:
+            status[0] |= codes.BLANK_MISMATCH
+            return
+        scale = mine / its
+    for i in range(points):
+        k = max(1, lower_bound(blank_q, q[i]))
+        share = (q[i] - blank_q[k - 1]) / (blank_q[k] - blank_q[k - 1])
+        base = scale * ((1.0 - share) * blank_intensity[k - 1] + share * blank_intensity[k])
+        left = (1.0 - share) * scale * blank_sigma[k - 1]
+        right = share * scale * blank_sigma[k]
+        background[i] += base
+        intensity[i] -= base
+        sigma[i] = math.sqrt(sigma[i] * sigma[i] + left * left + right * right)

@@ -1,0 +1,184 @@
+"""The noise of a curve, from the curve itself."""
+
+from __future__ import annotations
+
+import math
+
+from gpusaxs.kernels import status as codes
+from gpusaxs.kernels.curve_kernel import Output, Row, Scratch, Shared, curve_kernel, device_function
+from gpusaxs.kernels.select import median
+
+# Median of |x| of a normal variable with unit standard deviation.
+_NORMAL = 0.6744897501960817
+# 1 + 16 + 36 + 16 + 1: variance of the fourth difference of white noise.
+_GAIN = 70.0
+
+
+@device_function
+def fourth_difference(values, i, lag):  # type: ignore[no-untyped-def]
+    """Second difference taken twice, about point i; it passes noise and stops smooth structure."""
+    return (
+        values[i - 2 * lag]
+        - 4.0 * values[i - lag]
+        + 6.0 * values[i]
+        - 4.0 * values[i + lag]
+        + values[i + 2 * lag]
+    )
+
+
+@device_function
+def difference_sigma(sigma, i, lag):  # type: ignore[no-untyped-def]
+    """Standard uncertainty of the fourth difference, from that of the points."""
+    a = sigma[i - 2 * lag]
+    b = sigma[i - lag]
+    c = sigma[i]
+    d = sigma[i + lag]
+    e = sigma[i + 2 * lag]
+    return math.sqrt(a * a + 16.0 * b * b + 36.0 * c * c + 16.0 * d * d + e * e)
+
+
+@device_function
+def noise_ratio(intensity, sigma, first, last, lag, work):  # type: ignore[no-untyped-def]
+    """Robust noise over what sigma says, on points first to last; NaN without any."""
+    points = intensity.shape[0]
+    count = 0
+    for i in range(max(first, 2 * lag), min(last, points - 2 * lag)):
+        expected = difference_sigma(sigma, i, lag)
+        if expected > 0.0:
+            work[count] = abs(fourth_difference(intensity, i, lag)) / expected
+            count += 1
+    return median(work, count) / _NORMAL if count > 0 else math.nan
+
+
+@device_function
+def block_edge(block, blocks, points):  # type: ignore[no-untyped-def]
+    """First point of a block when `points` are cut into even blocks."""
+    return block * points // blocks
+
+
+@device_function
+def fill_between(values, blocks, row):  # type: ignore[no-untyped-def]
+    """Interpolate one positive value a block, at the blocks' centres, over a row; in ln."""
+    points = row.shape[0]
+    block = 0
+    for i in range(points):
+        while block + 2 < blocks and 2 * i + 1 > block_edge(block + 1, blocks, points) + block_edge(
+            block + 2, blocks, points
+        ):
+            block += 1
+        if blocks == 1:
+            row[i] = values[0]
+            continue
+        left = 0.5 * (block_edge(block, blocks, points) + block_edge(block + 1, blocks, points))
+        right = 0.5 * (
+            block_edge(block + 1, blocks, points) + block_edge(block + 2, blocks, points)
+        )
+        share = min(1.0, max(0.0, (i + 0.5 - left) / (right - left)))
+        row[i] = values[block] * (values[block + 1] / values[block]) ** share
+
+
+@device_function
+def estimate(intensity, blocks, values, work, row):  # type: ignore[no-untyped-def]
+    """Fill a row with the noise of the curve, block by block; False where it shows none."""
+    points = intensity.shape[0]
+    floor = 0.0
+    for block in range(blocks):
+        first = block_edge(block, blocks, points)
+        last = block_edge(block + 1, blocks, points)
+        count = 0
+        for i in range(max(first, 2), min(last, points - 2)):
+            work[count] = abs(fourth_difference(intensity, i, 1)) / math.sqrt(_GAIN)
+            count += 1
+        values[block] = median(work, count) / _NORMAL if count > 0 else 0.0
+        if values[block] > 0.0 and (floor == 0.0 or values[block] < floor):
+            floor = values[block]
+    if floor == 0.0:
+        return False
+    for block in range(blocks):
+        # A stretch of equal values shows no noise; it is no better measured than the rest.
+        values[block] = max(values[block], floor)
+    fill_between(values, blocks, row)
+    return True
+
+
+@curve_kernel
+def noise(
+    intensity: Row,
+    sigma: Row,
+    status: Output,
+    tolerance: Shared,
+    local_excess: Shared,
+    least_ratio: Shared,
+    block: Shared,
+    work: Scratch,
+    values: Scratch,
+    row: Scratch,
+) -> None:
+    """Complete and check sigma against the robust fourth difference of the curve, in place.
+
+    intensity, sigma : (points,) float64, the curve's own unit; sigma NaN where unknown
+    tolerance : ratio of noise to sigma, either way, that is accepted
+    local_excess : the same for a block of the curve, upwards only
+    least_ratio : sigma is never scaled down by more
+    block : points of a block
+    """
+    points = intensity.shape[0]
+    blocks = max(1, points // block)
+    unknown = 0
+    for i in range(points):
+        if not sigma[i] > 0.0:
+            unknown += 1
+    if unknown > 0:
+        status[0] |= codes.SIGMA_ESTIMATED
+        if not estimate(intensity, blocks, values, work, row):
+            status[0] |= codes.NO_SIGNAL
+            return
+        for i in range(points):
+            if not sigma[i] > 0.0:
+                sigma[i] = row[i]
+    if 2 * unknown > points:
+        return
+
+    ratio = noise_ratio(intensity, sigma, 0, points, 1, work)
+    # Neighbours that share counts hide noise from the nearest differences.
+    apart = noise_ratio(intensity, sigma, 0, points, 3, work)
+    if apart > tolerance * ratio:
+        ratio = apart
+    if math.isnan(ratio) or 1.0 / tolerance < ratio < tolerance:
+        ratio = 1.0
+    else:
+        ratio = max(ratio, least_ratio)
+        status[0] |= codes.SIGMA_RESCALED
+        for i in range(points):
+            sigma[i] *= ratio
+    excess = False
+    for b in range(blocks):
+        first = block_edge(b, blocks, points)
+        local = noise_ratio(intensity, sigma, first, block_edge(b + 1, blocks, points), 1, work)
+        values[b] = local if local > local_excess else 1.0
+        excess = excess or local > local_excess
+    if excess:
+        status[0] |= codes.SIGMA_RESCALED
+        fill_between(values, blocks, row)
+        for i in range(points):
+            sigma[i] *= row[i]
+
+
+@curve_kernel
+def noise_level(noise: Row, block: Shared, work: Scratch, values: Scratch) -> None:
+    """Replace a row of uncertainties by its median over blocks, interpolated, in place.
+
+    What a point's own count says of its noise follows the peak that stands on it; whether a peak
+    stands out is judged by the noise about it.
+
+    noise : (points,) float64, the curve's own unit
+    """
+    points = noise.shape[0]
+    blocks = max(1, points // block)
+    for b in range(blocks):
+        first = block_edge(b, blocks, points)
+        last = block_edge(b + 1, blocks, points)
+        for i in range(first, last):
+            work[i - first] = noise[i]
+        values[b] = median(work, last - first)
+    fill_between(values, blocks, noise)
