@@ -17,9 +17,11 @@ def with_uncertainty(value: float, sigma: float | None) -> str:
     """Write a value with its standard uncertainty in its last digits, as ``14.47(3)``.
 
     The uncertainty has two digits where the first of them is a one. Without a usable sigma, four
-    digits of the value.
+    digits of the value; a dash for a value that is not known.
     """
-    if sigma is None or not (math.isfinite(value) and math.isfinite(sigma) and sigma > 0.0):
+    if not math.isfinite(value):
+        return "-"
+    if sigma is None or not (math.isfinite(sigma) and sigma > 0.0):
         return f"{value:.4g}"
     exponent = math.floor(math.log10(sigma))
     if round(sigma / 10.0**exponent, 1) < 2.0:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from gpusaxs.errors import GpusaxsError
 from gpusaxs.labels import reflection_label, reflection_q, with_uncertainty
 from gpusaxs.phases import PHASE_BY_NAME, PHASES
-from gpusaxs.sample import PhaseMatch, Sample, Verdict
+from gpusaxs.sample import Peak, PhaseMatch, Sample, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +41,9 @@ _SIZE = (7.2, 5.8)  # inches
 _LABEL_WIDTH = 0.032  # of the axes
 _LABEL_ROWS = 2
 _TICK_GAP = 0.09  # of the axes
-_FAINTEST = 1e-3  # of the curve's top: a negative or tiny intensity is not worth a decade
+_FAINTEST = 1e-5  # of the curve's top
+_REACH = {True: 1.5, False: 0.8}  # FWHM to either side; of Bragg lines, of other peaks
+_FIT_POINTS = 201
 
 
 def check_matplotlib() -> None:
@@ -94,22 +97,22 @@ def plot_on(sample: Sample, ax: Axes | None) -> Axes:
 
 
 def plot_measured(sample: Sample, ax: Axes) -> None:
-    """Draw the measured curve, its background, and the background with the fitted peaks."""
+    """Draw the measured curve, its background, and the fitted Bragg lines on it."""
     q, intensity = _measured(sample)
-    ax.plot(q, np.where(intensity > 0, intensity, np.nan), ".", color=_MEASURED, ms=2.2, alpha=0.7)
-    top = np.nanmax(intensity[np.isin(q, sample.q)], initial=0.0)
-    ax.lines[-1].set_label("measured")
+    ax.plot(q, _positive(intensity), ".", color=_MEASURED, ms=2.2, alpha=0.7, label="measured")
     if sample.background is not None and np.any(sample.background):
-        peaks = _all_peaks(sample, sample.q)
-        model = sample.background + peaks
-        if peaks.any():
-            ax.plot(sample.q, _positive(model), color=_FIT, lw=1.3, label="background + peaks")
         ax.plot(sample.q, _positive(sample.background), "--", color=_BACKGROUND, lw=1.3)
         ax.lines[-1].set_label("background")
+        for fit in _fits(sample):
+            if fit.bragg:
+                model = fit.model + np.interp(fit.q, sample.q, sample.background)
+                ax.plot(fit.q, _positive(model), color=_FIT, lw=1.3)
+                ax.lines[-1].set_label("" if _labelled(ax, "fitted lines") else "fitted lines")
     ax.set_yscale("log")
-    lowest = np.nanmin(np.where(intensity > _FAINTEST * top, intensity, np.nan), initial=top)
-    if top > 0:
-        ax.set_ylim(0.6 * lowest, 2.0 * top)
+    seen = intensity[(intensity > 0) & (q >= sample.q[0]) & (q <= sample.q[-1])]
+    if seen.size:
+        top = float(np.max(seen))
+        ax.set_ylim(max(0.5 * float(np.quantile(seen, 0.05)), _FAINTEST * top), 2.0 * top)
     ax.set_xlim(sample.q[0], sample.q[-1])
     ax.set_ylabel("intensity (a.u.)")
     ax.legend(frameon=False, fontsize=8, loc="upper right")
@@ -119,26 +122,25 @@ def plot_measured(sample: Sample, ax: Axes) -> None:
 def plot_reduced(sample: Sample, ax: Axes) -> None:
     """Draw the reduced curve, its fitted peaks, and the reflections of the best phase.
 
-    The intensity is drawn as its square root, so that weak lines show beside strong ones, and
-    as it is where it is lost in noise.
+    Bragg lines are filled; peaks that are none are grey. The scale is that of the square root,
+    so that weak lines show beside strong ones, and linear where the curve is lost in noise. It
+    ends above the highest Bragg line.
     """
     q = sample.q
-    ax.plot(q, sample.intensity, ".", color=_MEASURED, ms=2.2, alpha=0.7, label="reduced")
-    fine = np.linspace(q[0], q[-1], 4000)
-    drawn = False
-    for peak in _fitted(sample):
-        if peak.bragg:
-            ax.fill_between(fine, peak.profile(fine), color=_FIT, alpha=0.25, lw=0)
-    total = _all_peaks(sample, fine)
-    if total.any():
-        ax.plot(fine, total, color=_FIT, lw=1.3, label="fitted peaks")
-        drawn = True
-    top = max(np.max(sample.intensity, initial=0.0), float(np.max(total, initial=0.0)))
+    ax.plot(q, sample.intensity, ".", color=_MEASURED, ms=2.2, alpha=0.7)
+    fits = _fits(sample)
+    for fit in fits:
+        if fit.bragg:
+            ax.fill_between(fit.q, fit.base, fit.model, color=_FIT, alpha=0.22, lw=0)
+        color, width = (_FIT, 1.3) if fit.bragg else (_ABSENT, 1.0)
+        ax.plot(fit.q, fit.model, color=color, lw=width, zorder=3 if fit.bragg else 2)
+    lines = [float(np.max(fit.model)) for fit in fits if fit.bragg]
+    top = max(lines) if lines else float(np.quantile(sample.intensity, 0.998))
     low = min(0.0, float(np.quantile(sample.intensity, 0.005)))
     if top > 0:
         noise = _noise(sample, top)
         ax.set_yscale("function", functions=(partial(_root, noise), partial(_square, noise)))
-        ax.set_ylim(max(low, -0.2 * top), 1.15 * top)
+        ax.set_ylim(max(low, -0.1 * top), 1.25 * top)
         ax.set_yticks(_ticks(noise, top))
         ax.minorticks_off()
     ax.set_xlim(q[0], q[-1])
@@ -147,8 +149,6 @@ def plot_reduced(sample: Sample, ax: Axes) -> None:
     _label_q(ax)
     if sample.phases:
         _draw_reflections(sample.phases[0], ax)
-    if drawn:
-        ax.legend(frameon=False, fontsize=8, loc="upper right")
 
 
 def plot_accuracy(samples: pa.Table, truth: pa.Table) -> Figure:
@@ -180,7 +180,7 @@ def plot_accuracy(samples: pa.Table, truth: pa.Table) -> Figure:
             ax.barh(names, share, left=left, color=color, label=outcome.replace("_", " "))
             left += share
     ax.set_xlim(0, 100)
-    ax.set_xlabel("curves (%)")
+    ax.set_xlabel("curves with four or more visible lines (%); in brackets: their number")
     ax.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=len(_OUTCOMES), frameon=False, fontsize=8)
     return figure
@@ -233,16 +233,41 @@ def _measured(sample: Sample) -> tuple[FloatArray, FloatArray]:
     return sample.q, sample.intensity + background
 
 
-def _fitted(sample: Sample) -> list[Any]:
+def _fitted(sample: Sample) -> list[Peak]:
     peaks = sample.metadata.processed_peaks if sample.metadata else []
     return [peak for peak in peaks if np.isfinite(peak.height) and peak.fwhm > 0]
 
 
-def _all_peaks(sample: Sample, q: FloatArray) -> FloatArray:
-    total = np.zeros_like(q)
-    for peak in _fitted(sample):
-        total += peak.profile(q)
-    return total
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """What was fitted to the reduced curve around a peak: (points,) each."""
+
+    q: FloatArray
+    base: FloatArray
+    model: FloatArray
+    bragg: bool
+
+
+def _fits(sample: Sample) -> list[_Fit]:
+    """Each fit where it holds: on its local background and on the peaks fitted before it."""
+    found: list[_Fit] = []
+    peaks = _fitted(sample)
+    for place, peak in enumerate(peaks):
+        reach = _REACH[peak.bragg] * peak.fwhm
+        q = np.linspace(
+            max(sample.q[0], peak.q - reach), min(sample.q[-1], peak.q + reach), _FIT_POINTS
+        )
+        base = np.zeros_like(q)
+        if np.isfinite(peak.level) and np.isfinite(peak.slope):
+            base += peak.level + peak.slope * (q - peak.q)
+        for earlier in peaks[:place]:
+            base += earlier.profile(q)
+        found.append(_Fit(q, base, base + peak.profile(q), peak.bragg))
+    return found
+
+
+def _labelled(ax: Axes, label: str) -> bool:
+    return label in ax.get_legend_handles_labels()[1]
 
 
 def _positive(row: FloatArray) -> FloatArray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
+import numpy as np
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels import status as codes
 from gpusaxs.kernels.curve_kernel import (
@@ -13,10 +15,12 @@ from gpusaxs.kernels.curve_kernel import (
     Row,
     Rows,
     Scratch,
+    ScratchOf,
     Shared,
     curve_kernel,
     device_function,
 )
+from numpy.typing import NDArray
 
 # Rows of the array of conditions: lowest and highest value that is accepted.
 PLATEAU_SIZE = 0
@@ -44,8 +48,16 @@ FOUND_LEFT_IP = 10
 FOUND_RIGHT_IP = 11
 FOUND_COLUMNS = 12
 
-# A failed fit without a width keeps the search this many points away.
-_KEEP_AWAY = 2
+# A peak found within this many points of where one was found before is the same, whatever became
+# of its fit.
+_SAME_PLACE = 2
+# Walks over a curve take this many points in one step.
+_BLOCK = 16
+# Points looked at one by one on both sides of a maximum, before a walk goes in blocks.
+_NEAR = 24
+
+MarkScratch = Annotated[NDArray[np.int8], ScratchOf(dtype="int8")]
+"""(points,) int8 working memory."""
 
 
 @device_function
@@ -68,6 +80,25 @@ def next_maximum(values, i):  # type: ignore[no-untyped-def]
                 ahead += 1
             if values[ahead] < values[i]:
                 return i, ahead - 1
+        i += 1
+    return -1, -1
+
+
+@device_function
+def next_maximum_above(values, noise, lowest, i):  # type: ignore[no-untyped-def]
+    """The same as `next_maximum`, but passes over sharp maxima below `lowest` times the noise.
+
+    Few points reach that, so the processor foresees the test, and not what noise does next.
+    """
+    last = values.shape[0] - 1
+    while i < last:
+        if values[i] >= lowest * noise[i] or values[i] == values[i + 1]:
+            if values[i - 1] < values[i]:
+                ahead = i + 1
+                while ahead < last and values[ahead] == values[i]:
+                    ahead += 1
+                if values[ahead] < values[i]:
+                    return i, ahead - 1
         i += 1
     return -1, -1
 
@@ -252,23 +283,172 @@ def find_peaks(
 def is_taken(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach):  # type: ignore[no-untyped-def]
     """Whether a maximum belongs to a peak that was processed before.
 
-    It lies within `exclusion` FWHM of its centre, or within `reach` FWHM and is lower than
-    `satellite` times its height: what an imperfect fit leaves behind.
+    It lies where one was found before, within `exclusion` FWHM of its centre, or within `reach`
+    FWHM and is lower than `satellite` times its height: what an imperfect fit leaves behind.
     """
     for j in range(n_peaks):
-        if abs(peak + start - peaks[j, table.INDEX]) <= _KEEP_AWAY:
+        index = int(peaks[j, table.INDEX]) - start
+        if abs(peak - index) <= _SAME_PLACE:
             return True
         fwhm = peaks[j, table.FWHM]
         centre = peaks[j, table.Q]
-        if math.isnan(centre):
-            centre = q[int(peaks[j, table.INDEX]) - start]
-        distance = abs(q[peak] - centre)
+        if math.isnan(centre) and 0 <= index < q.shape[0]:
+            centre = q[index]
         # Comparisons with NaN are false: a fit without a width or height excludes nothing more.
+        distance = abs(q[peak] - centre)
         if distance < exclusion * fwhm:
             return True
         if distance < reach * fwhm and value < satellite * peaks[j, table.HEIGHT]:
             return True
     return False
+
+
+@device_function
+def exceeds(value, share, noise):  # type: ignore[no-untyped-def]
+    """Whether a value is at least `share` times the noise; -inf asks for nothing."""
+    return (value >= share * noise) | (share == -math.inf)
+
+
+@device_function
+def starts_of_maxima(values, noise, conditions, marks, starts):  # type: ignore[no-untyped-def]
+    """First points of what may be a maximum that is high enough; return their number.
+
+    Where the curve stays level, the caller has to see whether it falls afterwards, and to ask for
+    the noise in the middle.
+    """
+    inside = values.shape[0] - 2
+    if inside < 1:
+        return 0
+    before = values[:inside]
+    here = values[1 : inside + 1]
+    after = values[2:]
+    level = noise[1 : inside + 1]
+    lowest = conditions[HEIGHT, 0]
+    highest = conditions[HEIGHT, 1]
+    share = conditions[HEIGHT_NOISE, 0]
+    # Two loops without a branch: the first is vectorised, the second cannot be mispredicted.
+    for i in range(inside):
+        value = here[i]
+        high = (value >= lowest) & (value <= highest)
+        flat = value == after[i]
+        loud = exceeds(value, share, level[i])
+        marks[i] = (before[i] < value) & (value >= after[i]) & high & (flat | loud)
+    number = 0
+    for i in range(inside):
+        starts[number] = i + 1
+        number += marks[i]
+    return number
+
+
+@device_function
+def block_extremes(values, tops, lows):  # type: ignore[no-untyped-def]
+    """Highest and lowest value of each whole block of points."""
+    for block in range(values.shape[0] // _BLOCK):
+        part = values[block * _BLOCK : (block + 1) * _BLOCK]
+        # Four chains, because a comparison has to wait for the one before it in its chain.
+        top0, top1, top2, top3 = part[0], part[1], part[2], part[3]
+        low0, low1, low2, low3 = part[0], part[1], part[2], part[3]
+        for k in range(4, _BLOCK, 4):
+            top0 = part[k] if part[k] > top0 else top0
+            top1 = part[k + 1] if part[k + 1] > top1 else top1
+            top2 = part[k + 2] if part[k + 2] > top2 else top2
+            top3 = part[k + 3] if part[k + 3] > top3 else top3
+            low0 = part[k] if part[k] < low0 else low0
+            low1 = part[k + 1] if part[k + 1] < low1 else low1
+            low2 = part[k + 2] if part[k + 2] < low2 else low2
+            low3 = part[k + 3] if part[k + 3] < low3 else low3
+        tops[block] = max(top0, top1, top2, top3)
+        lows[block] = min(low0, low1, low2, low3)
+
+
+@device_function
+def base_before(values, tops, lows, top, i, first, lowest, enough):  # type: ignore[no-untyped-def]
+    """Lowest value left of a peak of height `top`, down to `first` or to where it is exceeded.
+
+    The walk starts at point `i`, with what is the lowest so far, and ends early once that is not
+    above `enough`.
+    """
+    while i >= first and lowest > enough:
+        if i % _BLOCK == _BLOCK - 1 and i - _BLOCK + 1 >= first and tops[i // _BLOCK] <= top:
+            lowest = min(lowest, lows[i // _BLOCK])
+            i -= _BLOCK
+            continue
+        if values[i] > top:
+            break
+        lowest = min(lowest, values[i])
+        i -= 1
+    return lowest
+
+
+@device_function
+def base_after(values, tops, lows, top, i, last, lowest, enough):  # type: ignore[no-untyped-def]
+    """Lowest value right of a peak of height `top`, up to `last` or to where it is exceeded.
+
+    The walk starts at point `i`, with what is the lowest so far, and ends early once that is not
+    above `enough`.
+    """
+    while i <= last and lowest > enough:
+        if i % _BLOCK == 0 and i + _BLOCK - 1 <= last and tops[i // _BLOCK] <= top:
+            lowest = min(lowest, lows[i // _BLOCK])
+            i += _BLOCK
+            continue
+        if values[i] > top:
+            break
+        lowest = min(lowest, values[i])
+        i += 1
+    return lowest
+
+
+@device_function
+def prominence_if(values, tops, lows, peak, wlen, least):  # type: ignore[no-untyped-def]
+    """Prominence of a peak where that is at least `least`; elsewhere some value below it.
+
+    The same bits as `prominence_of`: once one side is known, how far the other falls below it
+    does not matter.
+    """
+    first = 0
+    last = values.shape[0] - 1
+    if wlen >= 2:
+        first = max(peak - wlen // 2, first)
+        last = min(peak + wlen // 2, last)
+    top = values[peak]
+    left = top
+    right = top
+    i = peak - 1
+    j = peak + 1
+    # Most maxima are noise, and a higher point next to them tells so at once.
+    for _ in range(_NEAR):
+        if i < first or values[i] > top:
+            if top - left < least:
+                return top - left
+            return top - max(left, base_after(values, tops, lows, top, j, last, right, left))
+        if j > last or values[j] > top:
+            if top - right < least:
+                return top - right
+            return top - max(right, base_before(values, tops, lows, top, i, first, left, right))
+        left = min(left, values[i])
+        right = min(right, values[j])
+        i -= 1
+        j += 1
+    left = base_before(values, tops, lows, top, i, first, left, -math.inf)
+    if top - left < least:
+        return top - left
+    return top - max(left, base_after(values, tops, lows, top, j, last, right, left))
+
+
+@device_function
+def insert_candidate(candidates, count, index, value, prominence):  # type: ignore[no-untyped-def]
+    """Put a peak in its place among the candidates, the highest first; return their number."""
+    room = candidates.shape[0]
+    place = min(count, room - 1)
+    while place > 0 and candidates[place - 1, table.VALUE] < value:
+        for column in range(table.CANDIDATE_COLUMNS):
+            candidates[place, column] = candidates[place - 1, column]
+        place -= 1
+    candidates[place, table.INDEX] = index
+    candidates[place, table.VALUE] = value
+    candidates[place, table.PROMINENCE] = prominence
+    return min(count + 1, room)
 
 
 @curve_kernel
@@ -288,62 +468,74 @@ def find_peak(
     candidates: Rows,
     n_candidates: Output,
     status: Output,
+    marks: MarkScratch,
     found: IndexScratch,
     order: IndexScratch,
-    kept: Scratch,
+    tops: Scratch,
+    lows: Scratch,
 ) -> None:
     """Find the peaks that were not processed yet, under the conditions of `find_peaks` and noise.
 
-    The cheap conditions come first and the same ones are asked as in `find_peaks`, so that a
-    curve of which nothing was processed gives the same peaks.
+    Maxima that belong to processed peaks (`is_taken`) do not count; of the others, the conditions
+    keep what `find_peaks` would keep, those on the noise standing beside those on height and
+    prominence. The order of the tests is another, cheap ones first, and no prominence is followed
+    further than its test needs.
 
     q : (points,) float64, 1/nm
     values, noise : (points,) float64, the curve's own unit
     conditions : (CONDITIONS, 2) float64, infinite where there is none
-    candidates : (max_candidates, CANDIDATE_COLUMNS) float64, written, the highest first
+    wlen : points, odd or rounded up to it; -1 for the whole curve
+    exclusion, reach : FWHM
+    peaks : (max_peaks, PEAK_COLUMNS) float64; `n_peaks` are in use
+    candidates : (max_candidates, CANDIDATE_COLUMNS) float64, written, the highest first, of equal
+        ones the first first; the lowest are left out where there is no room
     """
+    maxima = starts_of_maxima(values, noise, conditions, marks, found)
     number = 0
-    first, last = next_maximum(values, 1)
-    while first >= 0:
-        peak = (first + last) // 2
-        value = values[peak]
+    for j in range(maxima):
+        first = found[j]
+        value = values[first]
+        ahead = first + 1
+        while ahead < values.shape[0] - 1 and values[ahead] == value:
+            ahead += 1
+        if not values[ahead] < value:
+            continue
+        peak = (first + ahead - 1) // 2
+        left = value - values[peak - 1]
+        right = value - values[peak + 1]
         if (
-            accepts(conditions, HEIGHT_NOISE, value / noise[peak])
-            and accepts(conditions, HEIGHT, value)
-            and accepts(conditions, PLATEAU_SIZE, last - first + 1)
-            and conditions[THRESHOLD, 0] <= min(value - values[peak - 1], value - values[peak + 1])
-            and max(value - values[peak - 1], value - values[peak + 1]) <= conditions[THRESHOLD, 1]
+            accepts(conditions, PLATEAU_SIZE, ahead - first)
+            and exceeds(value, conditions[HEIGHT_NOISE, 0], noise[peak])
+            and conditions[THRESHOLD, 0] <= min(left, right)
+            and max(left, right) <= conditions[THRESHOLD, 1]
             and not is_taken(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach)
         ):
             found[number] = peak
             number += 1
-        first, last = next_maximum(values, last + 1)
     if conditions[DISTANCE, 0] > 1.0:
-        number = drop_neighbours(values, found, number, conditions[DISTANCE, 0], order, kept)
+        number = drop_neighbours(values, found, number, conditions[DISTANCE, 0], order, tops)
+    if number > 0:
+        block_extremes(values, tops, lows)
+    with_width = conditions[WIDTH, 0] > -math.inf or conditions[WIDTH, 1] < math.inf
+    share = conditions[PROMINENCE_NOISE, 0]
     count = 0
-    room = candidates.shape[0]
     for j in range(number):
         peak = found[j]
         value = values[peak]
-        if count == room and value <= candidates[room - 1, table.VALUE]:
+        if count == candidates.shape[0] and value <= candidates[count - 1, table.VALUE]:
             continue
-        prominence, left_base, right_base = prominence_of(values, peak, wlen)
-        if not accepts(conditions, PROMINENCE, prominence) or not accepts(
-            conditions, PROMINENCE_NOISE, prominence / noise[peak]
+        least = max(conditions[PROMINENCE, 0], share * noise[peak])
+        prominence = prominence_if(values, tops, lows, peak, wlen, least)
+        if not (
+            accepts(conditions, PROMINENCE, prominence) and exceeds(prominence, share, noise[peak])
         ):
             continue
-        width, _, _, _ = width_of(values, peak, prominence, left_base, right_base, rel_height)
-        if not accepts(conditions, WIDTH, width):
-            continue
-        place = min(count, room - 1)
-        while place > 0 and candidates[place - 1, table.VALUE] < value:
-            for column in range(table.CANDIDATE_COLUMNS):
-                candidates[place, column] = candidates[place - 1, column]
-            place -= 1
-        candidates[place, table.INDEX] = peak + start
-        candidates[place, table.VALUE] = value
-        candidates[place, table.PROMINENCE] = prominence
-        count = min(count + 1, room)
+        if with_width:
+            _, left_base, right_base = prominence_of(values, peak, wlen)
+            width, _, _, _ = width_of(values, peak, prominence, left_base, right_base, rel_height)
+            if not accepts(conditions, WIDTH, width):
+                continue
+        count = insert_candidate(candidates, count, peak + start, value, prominence)
     if count > 0 and n_peaks == peaks.shape[0]:
         status[0] |= codes.PEAKS_TRUNCATED
         count = 0

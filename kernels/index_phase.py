@@ -69,6 +69,8 @@ _LOG_HEIGHT_SPREAD = 1.3
 _FIRST_REFLECTIONS = 6
 # Missing reflections beyond the last matched one cost this share of the others.
 _BEYOND_LAST = 0.1
+# Lattices this close are one.
+_SAME_LATTICE = 5e-4
 # Lobes of a form factor are broader than this share of their distance, and evenly spaced.
 _LOBE_WIDTH = 0.28
 _LOBE_EVEN = 0.75
@@ -350,13 +352,14 @@ def missing_cost(rank, centre, lines, count, q, noise, limits):  # type: ignore[
 
 @device_function
 def score_lattice(  # type: ignore[no-untyped-def]
-    lines, count, positions, reflections, beta, information, q, noise, limits, found
+    lines, count, positions, reflections, beta, information, q, noise, limits, found, least
 ):
     """Log Bayes factor of a lattice against "all peaks are spurious".
 
     A matched line gains the precision of its prediction over the range in which a spurious peak
     could lie anywhere; a missing reflection costs ln(1 - p); the lattice parameter costs its
     prior range over its posterior width, which makes dense sets of reflections pay by themselves.
+    Below `least` the sum is not carried on: what is left can only lower it.
     """
     low = q[0]
     high = q[q.shape[0] - 1]
@@ -380,6 +383,8 @@ def score_lattice(  # type: ignore[no-untyped-def]
     relative = math.sqrt(1.0 / (information * beta * beta) + limits[CENTRE_BY_Q] ** 2)
     score += math.log(_ROOT_TWO_PI * relative / _LOG_LATTICE_RANGE)
     for k in range(reflections):
+        if score < least:
+            break
         centre = beta * positions[k]
         if found[k] == 0.0 and low < centre < high:
             cost = missing_cost(k, centre, lines, count, q, noise, limits)
@@ -421,17 +426,35 @@ def best_lattice(  # type: ignore[no-untyped-def]
             continue
         for k in range(min(candidates, reflections)):
             beta = lines[_Q, base] / positions[k]
-            if assign(lines, count, positions, reflections, beta, limits) < 2:
+            # A lattice that was found from another line needs no second look, nor does one that
+            # explains far less than the best.
+            if abs(beta - best_beta) < _SAME_LATTICE * beta:
+                continue
+            matches = assign(lines, count, positions, reflections, beta, limits)
+            if matches < 2 or 3 * matches < 2 * best_matches:
                 continue
             beta, information = fit_beta(lines, count, positions)
+            if abs(beta - best_beta) < _SAME_LATTICE * beta:
+                continue
             matches = assign(lines, count, positions, reflections, beta, limits)
             if matches < 2 or (matches < 3 and not two_lines_suffice(lines, count, first_two)):
                 continue
             beta, information = fit_beta(lines, count, positions)
-            score = score_lattice(
-                lines, count, positions, reflections, beta, information, q, noise, limits, found
-            )
             least = limits[MIN_SCORE] if matches > 2 else limits[MIN_SCORE_TWO_LINES]
+            least = max(least, best_score)
+            score = score_lattice(
+                lines,
+                count,
+                positions,
+                reflections,
+                beta,
+                information,
+                q,
+                noise,
+                limits,
+                found,
+                least,
+            )
             if score < least:
                 continue
             if score > best_score:

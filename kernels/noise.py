@@ -39,14 +39,16 @@ def difference_sigma(sigma, i, lag):  # type: ignore[no-untyped-def]
 
 @device_function
 def noise_ratio(intensity, sigma, first, last, lag, work):  # type: ignore[no-untyped-def]
-    """Robust noise over what sigma says, on points first to last; NaN without any."""
+    """Robust noise over what sigma says, on every `lag`-th point from first to last; NaN without.
+
+    work : (points,) float64
+    """
     points = intensity.shape[0]
-    count = 0
-    for i in range(max(first, 2 * lag), min(last, points - 2 * lag)):
-        expected = difference_sigma(sigma, i, lag)
-        if expected > 0.0:
-            work[count] = abs(fourth_difference(intensity, i, lag)) / expected
-            count += 1
+    begin = max(first, 2 * lag)
+    count = max(0, (min(last, points - 2 * lag) - begin + lag - 1) // lag)
+    for j in range(count):
+        i = begin + j * lag
+        work[j] = abs(fourth_difference(intensity, i, lag)) / difference_sigma(sigma, i, lag)
     return median(work, count) / _NORMAL if count > 0 else math.nan
 
 
@@ -58,23 +60,22 @@ def block_edge(block, blocks, points):  # type: ignore[no-untyped-def]
 
 @device_function
 def fill_between(values, blocks, row):  # type: ignore[no-untyped-def]
-    """Interpolate one positive value a block, at the blocks' centres, over a row; in ln."""
+    """Interpolate one value a block linearly, from centre to centre, over a row."""
     points = row.shape[0]
-    block = 0
-    for i in range(points):
-        while block + 2 < blocks and 2 * i + 1 > block_edge(block + 1, blocks, points) + block_edge(
-            block + 2, blocks, points
-        ):
-            block += 1
-        if blocks == 1:
-            row[i] = values[0]
-            continue
-        left = 0.5 * (block_edge(block, blocks, points) + block_edge(block + 1, blocks, points))
-        right = 0.5 * (
+    centre = (block_edge(0, blocks, points) + block_edge(1, blocks, points)) // 2
+    for i in range(centre):
+        row[i] = values[0]
+    for block in range(blocks - 1):
+        following = (
             block_edge(block + 1, blocks, points) + block_edge(block + 2, blocks, points)
-        )
-        share = min(1.0, max(0.0, (i + 0.5 - left) / (right - left)))
-        row[i] = values[block] * (values[block + 1] / values[block]) ** share
+        ) // 2
+        rise = (values[block + 1] - values[block]) / (following - centre)
+        segment = row[centre:following]
+        for k in range(segment.shape[0]):
+            segment[k] = values[block] + rise * k
+        centre = following
+    for i in range(centre, points):
+        row[i] = values[blocks - 1]
 
 
 @device_function
@@ -139,7 +140,12 @@ def noise(
     if 2 * unknown > points:
         return
 
-    ratio = noise_ratio(intensity, sigma, 0, points, 1, work)
+    for b in range(blocks):
+        first = block_edge(b, blocks, points)
+        last = block_edge(b + 1, blocks, points)
+        values[b] = noise_ratio(intensity, sigma, first, last, 1, work)
+        row[b] = values[b]
+    ratio = median(row, blocks)
     # Neighbours that share counts hide noise from the nearest differences.
     apart = noise_ratio(intensity, sigma, 0, points, 3, work)
     if apart > tolerance * ratio:
@@ -153,8 +159,7 @@ def noise(
             sigma[i] *= ratio
     excess = False
     for b in range(blocks):
-        first = block_edge(b, blocks, points)
-        local = noise_ratio(intensity, sigma, first, block_edge(b + 1, blocks, points), 1, work)
+        local = values[b] / ratio
         values[b] = local if local > local_excess else 1.0
         excess = excess or local > local_excess
     if excess:

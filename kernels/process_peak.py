@@ -17,7 +17,9 @@ from gpusaxs.kernels.curve_kernel import (
     curve_kernel,
     device_function,
 )
+from gpusaxs.kernels.elementary import exp_minus
 
+_LN2 = math.log(2.0)
 # A fit that starts from a wrong width may need this much more or less of it.
 _NARROWEST = 0.15
 _WIDEST = 4.0
@@ -109,7 +111,7 @@ def subtract(q, line, residual, search):  # type: ignore[no-untyped-def]
     for i in range(first, last):
         u = (q[i] - centre) * inverse
         u2 = u * u
-        profile = height * (eta / (1.0 + u2) + (1.0 - eta) * math.exp(-math.log(2.0) * u2))
+        profile = height * (eta / (1.0 + u2) + (1.0 - eta) * exp_minus(_LN2 * u2))
         residual[i] -= profile
         search[i] -= profile
 
@@ -173,6 +175,7 @@ def process_peak(
     x: Scratch,
     y: Scratch,
     weight: Scratch,
+    gaussians: Scratch,
     workspace: fit.Workspace,
 ) -> None:
     """Fit the highest candidate and move it to the table of peaks.
@@ -222,7 +225,9 @@ def process_peak(
             y[i] = residual[first + i]
             weight[i] = 1.0 / sigma[first + i]
         start_fit(line, top, x[:points], shape, workspace)
-        status, chi2 = fit.fit_profile(x[:points], y[:points], weight[:points], workspace)
+        status, chi2 = fit.fit_profile(
+            x[:points], y[:points], weight[:points], gaussians[:points], workspace
+        )
         fwhm = workspace[fit.FWHM]
         if status == codes.FIT_SINGULAR or 1.0 / _WIDTH_OFF < fwhm < _WIDTH_OFF:
             break

@@ -6,7 +6,13 @@ import math
 from typing import Annotated
 
 from gpusaxs.kernels import status as codes
-from gpusaxs.kernels.curve_kernel import FloatArray, ScratchOf, device_function
+from gpusaxs.kernels.curve_kernel import (
+    FloatArray,
+    ScratchOf,
+    device_function,
+    reassociating_function,
+)
+from gpusaxs.kernels.elementary import exp_minus
 
 # Parameters of the model, in the order of every small table here.
 HEIGHT = 0
@@ -22,12 +28,13 @@ LORENTZIAN = 1
 PSEUDO_VOIGT = 2
 
 _SQUARE = PARAMETERS * PARAMETERS
-# parameters, trial, lower, upper, gradient, step, pinned; normal matrix, factor, covariance
-WORKSPACE = 7 * PARAMETERS + 3 * _SQUARE
+# parameters, trial, lower, upper, gradient, step, pinned, trial gradient; normal matrix, factor,
+# trial matrix, covariance
+WORKSPACE = 8 * PARAMETERS + 4 * _SQUARE
 # Where they begin. (A function on a GPU cannot return a slice.)
 LOWER = 2 * PARAMETERS
 UPPER = 3 * PARAMETERS
-COVARIANCE = 7 * PARAMETERS + 2 * _SQUARE
+COVARIANCE = 8 * PARAMETERS + 3 * _SQUARE
 Workspace = Annotated[FloatArray, ScratchOf((WORKSPACE,))]
 
 _LN2 = math.log(2.0)
@@ -43,23 +50,22 @@ _NEARLY_CONVERGED = 1e-4
 
 
 @device_function
-def chi_squared(x, y, weight, p):  # type: ignore[no-untyped-def]
-    """Sum of squared weighted deviations of the model `p`; x, y, weight : (points,) float64."""
-    height, centre, eta, level, slope = p[HEIGHT], p[CENTRE], p[ETA], p[LEVEL], p[SLOPE]
+def gaussian_row(x, p, gaussians):  # type: ignore[no-untyped-def]
+    """Fill the Gaussian of the parameters `p`, with height one; x, gaussians : (points,) float64."""
+    centre = p[CENTRE]
     inverse = 2.0 / p[FWHM]
-    total = 0.0
     for i in range(x.shape[0]):
         u = (x[i] - centre) * inverse
-        u2 = u * u
-        profile = eta / (1.0 + u2) + (1.0 - eta) * math.exp(-_LN2 * u2)
-        deviation = (y[i] - height * profile - level - slope * x[i]) * weight[i]
-        total += deviation * deviation
-    return total
+        gaussians[i] = exp_minus(_LN2 * u * u)
 
 
-@device_function
-def normal_equations(x, y, weight, p, matrix, gradient):  # type: ignore[no-untyped-def]
-    """Fill J^T W J and J^T W r of the model `p`; return chi-squared."""
+@reassociating_function
+def normal_equations(x, y, weight, p, matrix, gradient, gaussians):  # type: ignore[no-untyped-def]
+    """Fill J^T W J and J^T W r of the model `p`; return chi-squared.
+
+    x, y, weight : (points,) float64
+    gaussians : (points,) float64, from `gaussian_row` of the same parameters
+    """
     height, centre, eta, level, slope = p[HEIGHT], p[CENTRE], p[ETA], p[LEVEL], p[SLOPE]
     fwhm = p[FWHM]
     inverse = 2.0 / fwhm
@@ -75,7 +81,7 @@ def normal_equations(x, y, weight, p, matrix, gradient):  # type: ignore[no-unty
         u = (x[i] - centre) * inverse
         u2 = u * u
         lorentzian = 1.0 / (1.0 + u2)
-        gaussian = math.exp(-_LN2 * u2)
+        gaussian = gaussians[i]
         profile = eta * lorentzian + (1.0 - eta) * gaussian
         r = (y[i] - height * profile - level - slope * x[i]) * w
         # -dP/du / (2 u)
@@ -177,7 +183,7 @@ def solve(factor, right, solution):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
+def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-def]
     """Fit height * pseudo-Voigt + level + slope x by weighted least squares within bounds.
 
     A parameter whose bounds coincide is fixed: eta 0 makes a Gaussian, 1 a Lorentzian. A
@@ -188,6 +194,8 @@ def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
     ----------
     x, y, weight : (points,) float64
         Abscissa, ordinate, and 1/sigma.
+    gaussians : (points,) float64
+        Working memory.
     workspace : (WORKSPACE,) float64
         On entry the starting parameters first, and their bounds from LOWER and UPPER on; on
         return the solution first, and its covariance, row by row, from COVARIANCE on (not scaled
@@ -206,8 +214,10 @@ def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
     gradient = workspace[4 * n : 5 * n]
     step = workspace[5 * n : 6 * n]
     pinned = workspace[6 * n : 7 * n]
-    matrix = workspace[7 * n : 7 * n + _SQUARE]
-    factor = workspace[7 * n + _SQUARE : 7 * n + 2 * _SQUARE]
+    trial_gradient = workspace[7 * n : 8 * n]
+    matrix = workspace[8 * n : 8 * n + _SQUARE]
+    factor = workspace[8 * n + _SQUARE : 8 * n + 2 * _SQUARE]
+    trial_matrix = workspace[8 * n + 2 * _SQUARE : COVARIANCE]
     covariance = workspace[COVARIANCE:WORKSPACE]
 
     damping = 1e-3
@@ -215,7 +225,8 @@ def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
     expected = math.inf
     unit = 1.0
     status = codes.FIT_NOT_CONVERGED
-    chi2 = normal_equations(x, y, weight, p, matrix, gradient)
+    gaussian_row(x, p, gaussians)
+    chi2 = normal_equations(x, y, weight, p, matrix, gradient, gaussians)
     for _ in range(MAX_ITERATIONS):
         for i in range(n):
             low = p[i] <= lower[i] and gradient[i] <= 0.0
@@ -241,12 +252,17 @@ def fit_profile(x, y, weight, workspace):  # type: ignore[no-untyped-def]
         unit = max(1.0, chi2 / x.shape[0])
         if expected < _CONVERGED * unit and damping < 1e-2:
             status = codes.FIT_CONVERGED
-        trial_chi2 = chi_squared(x, y, weight, trial)
+        # Steps are rarely refused: the equations come with chi-squared, in one pass.
+        gaussian_row(x, trial, gaussians)
+        trial_chi2 = normal_equations(x, y, weight, trial, trial_matrix, trial_gradient, gaussians)
         if trial_chi2 <= chi2:
+            gain = 2.0 * (chi2 - trial_chi2) / predicted - 1.0
+            chi2 = trial_chi2
             for i in range(n):
                 p[i] = trial[i]
-            gain = 2.0 * (chi2 - trial_chi2) / predicted - 1.0
-            chi2 = normal_equations(x, y, weight, p, matrix, gradient)
+                gradient[i] = trial_gradient[i]
+            for i in range(_SQUARE):
+                matrix[i] = trial_matrix[i]
             # H.B. Nielsen (1999): the better the model predicted, the less damping.
             damping = max(damping * max(0.1, 1.0 - gain * gain * gain), 1e-12)
             growth = 2.0

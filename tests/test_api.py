@@ -66,7 +66,7 @@ def test_one_curve_gives_exactly_what_the_archive_gives_for_it(curves, tmp_path)
             for row in (*mine, *theirs):
                 for column in ("source", "frame", "format", "q_unit_from"):
                     row.pop(column, None)
-            assert mine == theirs
+            assert repr(mine) == repr(theirs)  # NaN equals NaN, and no digit is lost
 
 
 def test_order_blocks_workers_and_shared_q_change_nothing(curves, result, monkeypatch):
@@ -81,7 +81,8 @@ def test_order_blocks_workers_and_shared_q_change_nothing(curves, result, monkey
     )
     for table in TABLES:
         for curve_id in "012345":
-            assert rows_of(turned, table, curve_id) == rows_of(result, table, curve_id)
+            mine, theirs = rows_of(turned, table, curve_id), rows_of(result, table, curve_id)
+            assert repr(mine) == repr(theirs)
 
 
 def test_the_given_arrays_are_not_changed(curves):

@@ -23,6 +23,7 @@ from gpusaxs.phases import PHASES
         (14.4683, math.nan, "14.47"),
         (14.4683, 0.0, "14.47"),
         (14.4683, None, "14.47"),
+        (math.nan, 0.1, "-"),
     ],
 )
 def test_the_uncertainty_stands_in_the_last_digits(value, sigma, text):

@@ -120,13 +120,18 @@ def _print_peaks(peaks: list[Line], phases: list[Line]) -> None:
             with_uncertainty(peak["q"], peak["q_sigma"]),
             with_uncertainty(peak["fwhm"], peak["fwhm_sigma"]),
             with_uncertainty(peak["height"], peak["height_sigma"]),
-            f"{2.0 * math.pi / peak['q']:.4g}" if peak["q"] > 0.0 else "",
-            names.get(place, "" if peak["bragg"] else "no line"),
+            f"{2.0 * math.pi / peak['q']:.4g}" if peak["q"] > 0.0 else "-",
+            names.get(place, "not indexed" if peak["bragg"] else "no Bragg line"),
             peak["status"],
         )
-        for place, peak in sorted(enumerate(peaks), key=lambda entry: entry[1]["q"])
+        for place, peak in sorted(enumerate(peaks), key=_by_q)
     ]
     print_table(("q/nm⁻¹", "FWHM/nm⁻¹", "height", "d/nm", "reflection", "fit"), rows, left=0)
+
+
+def _by_q(entry: tuple[int, Line]) -> tuple[bool, float]:
+    q = entry[1]["q"]
+    return math.isnan(q), q
 
 
 def _print_missing(phases: list[Line]) -> None:

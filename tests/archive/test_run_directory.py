@@ -21,7 +21,8 @@ IDS = [
 
 
 def tables_of(result):
-    return {name: getattr(result, name).to_pylist() for name in TABLES}
+    """All rows in words: NaN equals NaN, and no digit is lost."""
+    return {name: repr(getattr(result, name).to_pylist()) for name in TABLES}
 
 
 def test_ids_name_the_file_and_the_frame_in_the_order_of_the_files(run):
@@ -96,7 +97,7 @@ def test_a_kept_curve_equals_one_that_is_computed_again(run, archive, tmp_path, 
     process_archive([archive], tmp_path / "run", backend="numpy", workers=1)
     again = open_run(tmp_path / "run")[name]
     kept = open_run(run)[name]
-    assert kept.metadata.processed_peaks == again.metadata.processed_peaks
+    assert repr(kept.metadata.processed_peaks) == repr(again.metadata.processed_peaks)
     assert kept.phases == again.phases
     assert kept.origin == again.origin
     for field in ("id", "status", "verdict", "margin"):

@@ -14,7 +14,7 @@ FAILURES = {
     "noise.bin": "is a binary file",
     "words.txt": "without numbers",
     "cut_off.h5": "damaged HDF5",
-    "nothing.pdh": "0 points",
+    "nothing.pdh": "declares 0 points",
     "two_points.dat": "too few usable points",
     "zeros.dat": "zero or constant",
 }
@@ -42,7 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "words.txt").write_text("Dear diary,\nno numbers today.\n", "utf-8")
     whole = clear.write(place.parent / "whole").read_bytes()
     (place / "cut_off.h5").write_bytes(whole[: len(whole) // 2])
-    (place / "nothing.pdh").write_text("no points\nSAXS BOX\n" + "  0" * 8 + "\n" + 2 * "  0.0\n")
+    lines = ["no points", "SAXS BOX", "  0" * 8, "  0.0" * 5, "  0.0" * 5, ""]
+    (place / "nothing.pdh").write_text("\n".join(lines), "utf-8")
     save(place / "two_points.dat", curves[0][:2])
     save(place / "zeros.dat", curves[0] * [1.0, 0.0, 1.0])
     save(place / "nan_and_inf.dat", changed(curves[0], slice(50, 60, 5), 1, [np.nan, np.inf]))
@@ -124,7 +125,7 @@ def test_every_other_curve_gets_the_same_results_as_alone(done, folder, name):
             for row in (*mine, *theirs):
                 if table == "samples":
                     row.pop(column)
-        assert mine == theirs
+        assert repr(mine) == repr(theirs)  # NaN equals NaN, and no digit is lost
 
 
 def test_the_order_of_the_table_is_that_of_the_files(done, folder):
