@@ -61,7 +61,7 @@ class Phase:
 PHASES: tuple[Phase, ...] = (
     Phase("lamellar", "lamellar", tuple(range(1, 13))),
     Phase("hexagonal", "hexagonal", (1, 3, 4, 7, 9, 12, 13, 16, 19, 21, 25, 27, 28)),
-    Phase("square", "square", (1, 2, 4, 5, 8, 9, 10, 13, 16, 17, 18, 20), log_prior=-0.7),
+    Phase("square", "square", (1, 2, 4, 5, 8, 9, 10, 13, 16, 17, 18, 20), log_prior=-0.2),
     Phase(
         "Pn-3m",
         "cubic",
@@ -69,17 +69,17 @@ PHASES: tuple[Phase, ...] = (
     ),
     Phase("Im-3m", "cubic", (2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 30, 32)),
     Phase("Ia-3d", "cubic", (6, 8, 14, 16, 20, 22, 24, 26, 30, 32, 38, 40, 42)),
-    Phase("Fd-3m", "cubic", (3, 8, 11, 12, 16, 19, 24, 27, 32, 35, 36, 40), log_prior=-0.3),
+    Phase("Fd-3m", "cubic", (3, 8, 11, 12, 16, 19, 24, 27, 32, 35, 36, 40), log_prior=-0.2),
     Phase(
         "Pm-3n",
         "cubic",
         (2, 4, 5, 6, 8, 10, 12, 13, 14, 16, 17, 18, 20, 21, 22, 24, 25, 26),
-        log_prior=-0.3,
+        log_prior=-0.2,
     ),
-    Phase("Fm-3m", "cubic", (3, 4, 8, 11, 12, 16, 19, 20, 24, 27, 32, 35, 36, 40), log_prior=-0.3),
-    Phase("Pm-3m", "cubic", (1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 16), log_prior=-0.7),
+    Phase("Fm-3m", "cubic", (3, 4, 8, 11, 12, 16, 19, 20, 24, 27, 32, 35, 36, 40), log_prior=-0.2),
+    Phase("Pm-3m", "cubic", (1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 16), log_prior=-0.2),
     Phase("I4132", "cubic", (2, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26), log_prior=-1.5),
-    Phase("HCP", "hcp", tuple(range(1, len(_HCP_RATIOS) + 1)), log_prior=-0.7),
+    Phase("HCP", "hcp", tuple(range(1, len(_HCP_RATIOS) + 1)), log_prior=-0.2),
 )
 
 PHASE_BY_NAME = {phase.name: phase for phase in PHASES}

@@ -51,8 +51,11 @@ FOUND_COLUMNS = 12
 # A peak found within this many points of where one was found before is the same, whatever became
 # of its fit.
 _SAME_PLACE = 2
+# Share of q beyond which a FWHM keeps the search no further away.
+_HUMP = 0.1
 # Walks over a curve take this many points in one step.
-_BLOCK = 16
+_BLOCK_BITS = 4
+_BLOCK = 1 << _BLOCK_BITS
 # Points looked at one by one on both sides of a maximum, before a walk goes in blocks.
 _NEAR = 24
 
@@ -85,32 +88,18 @@ def next_maximum(values, i):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def next_maximum_above(values, noise, lowest, i):  # type: ignore[no-untyped-def]
-    """The same as `next_maximum`, but passes over sharp maxima below `lowest` times the noise.
-
-    Few points reach that, so the processor foresees the test, and not what noise does next.
-    """
+def span_of(values, peak, wlen):  # type: ignore[no-untyped-def]
+    """First and last point that the prominence of a peak may depend on."""
     last = values.shape[0] - 1
-    while i < last:
-        if values[i] >= lowest * noise[i] or values[i] == values[i + 1]:
-            if values[i - 1] < values[i]:
-                ahead = i + 1
-                while ahead < last and values[ahead] == values[i]:
-                    ahead += 1
-                if values[ahead] < values[i]:
-                    return i, ahead - 1
-        i += 1
-    return -1, -1
+    if wlen >= 2:
+        return max(peak - wlen // 2, 0), min(peak + wlen // 2, last)
+    return 0, last
 
 
 @device_function
 def prominence_of(values, peak, wlen):  # type: ignore[no-untyped-def]
     """Prominence of a peak, with its bases, within `wlen` points if that is positive."""
-    low = 0
-    high = values.shape[0] - 1
-    if wlen >= 2:
-        low = max(peak - wlen // 2, low)
-        high = min(peak + wlen // 2, high)
+    low, high = span_of(values, peak, wlen)
     top = values[peak]
     left_base = peak
     left = top
@@ -294,7 +283,11 @@ def is_taken(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach)
         centre = peaks[j, table.Q]
         if math.isnan(centre) and 0 <= index < q.shape[0]:
             centre = q[index]
-        # Comparisons with NaN are false: a fit without a width or height excludes nothing more.
+        # A hump is no reason to overlook the lines that stand on it. Comparisons with NaN are
+        # false: a fit without a width or height excludes nothing more. (min() of a NaN is the
+        # other number on a GPU.)
+        if fwhm > _HUMP * centre:  # noqa: PLR1730
+            fwhm = _HUMP * centre
         distance = abs(q[peak] - centre)
         if distance < exclusion * fwhm:
             return True
@@ -362,15 +355,33 @@ def block_extremes(values, tops, lows):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def base_before(values, tops, lows, top, i, first, lowest, enough):  # type: ignore[no-untyped-def]
-    """Lowest value left of a peak of height `top`, down to `first` or to where it is exceeded.
+def is_small(values, peak, first, last, least):  # type: ignore[no-untyped-def]
+    """Whether a nearby higher point says that the prominence of a maximum is below `least`."""
+    top = values[peak]
+    left = top
+    right = top
+    for step in range(1, _NEAR):
+        i = peak - step
+        if i < first or values[i] > top:
+            return top - left < least
+        left = min(left, values[i])
+        i = peak + step
+        if i > last or values[i] > top:
+            return top - right < least
+        right = min(right, values[i])
+    return False
 
-    The walk starts at point `i`, with what is the lowest so far, and ends early once that is not
-    above `enough`.
-    """
-    while i >= first and lowest > enough:
-        if i % _BLOCK == _BLOCK - 1 and i - _BLOCK + 1 >= first and tops[i // _BLOCK] <= top:
-            lowest = min(lowest, lows[i // _BLOCK])
+
+@device_function
+def base_before(values, tops, lows, peak, first):  # type: ignore[no-untyped-def]
+    """Lowest value left of a peak, down to `first` or to where the curve is higher than it."""
+    top = values[peak]
+    lowest = top
+    i = peak - 1
+    while i >= first:
+        block = i >> _BLOCK_BITS
+        if (i & (_BLOCK - 1)) == _BLOCK - 1 and i - _BLOCK + 1 >= first and tops[block] <= top:
+            lowest = min(lowest, lows[block])
             i -= _BLOCK
             continue
         if values[i] > top:
@@ -381,15 +392,18 @@ def base_before(values, tops, lows, top, i, first, lowest, enough):  # type: ign
 
 
 @device_function
-def base_after(values, tops, lows, top, i, last, lowest, enough):  # type: ignore[no-untyped-def]
-    """Lowest value right of a peak of height `top`, up to `last` or to where it is exceeded.
+def base_after(values, tops, lows, peak, last, enough):  # type: ignore[no-untyped-def]
+    """Lowest value right of a peak, up to `last` or to where the curve is higher than it.
 
-    The walk starts at point `i`, with what is the lowest so far, and ends early once that is not
-    above `enough`.
+    Ends early once it is not above `enough`.
     """
+    top = values[peak]
+    lowest = top
+    i = peak + 1
     while i <= last and lowest > enough:
-        if i % _BLOCK == 0 and i + _BLOCK - 1 <= last and tops[i // _BLOCK] <= top:
-            lowest = min(lowest, lows[i // _BLOCK])
+        block = i >> _BLOCK_BITS
+        if (i & (_BLOCK - 1)) == 0 and i + _BLOCK - 1 <= last and tops[block] <= top:
+            lowest = min(lowest, lows[block])
             i += _BLOCK
             continue
         if values[i] > top:
@@ -397,43 +411,6 @@ def base_after(values, tops, lows, top, i, last, lowest, enough):  # type: ignor
         lowest = min(lowest, values[i])
         i += 1
     return lowest
-
-
-@device_function
-def prominence_if(values, tops, lows, peak, wlen, least):  # type: ignore[no-untyped-def]
-    """Prominence of a peak where that is at least `least`; elsewhere some value below it.
-
-    The same bits as `prominence_of`: once one side is known, how far the other falls below it
-    does not matter.
-    """
-    first = 0
-    last = values.shape[0] - 1
-    if wlen >= 2:
-        first = max(peak - wlen // 2, first)
-        last = min(peak + wlen // 2, last)
-    top = values[peak]
-    left = top
-    right = top
-    i = peak - 1
-    j = peak + 1
-    # Most maxima are noise, and a higher point next to them tells so at once.
-    for _ in range(_NEAR):
-        if i < first or values[i] > top:
-            if top - left < least:
-                return top - left
-            return top - max(left, base_after(values, tops, lows, top, j, last, right, left))
-        if j > last or values[j] > top:
-            if top - right < least:
-                return top - right
-            return top - max(right, base_before(values, tops, lows, top, i, first, left, right))
-        left = min(left, values[i])
-        right = min(right, values[j])
-        i -= 1
-        j += 1
-    left = base_before(values, tops, lows, top, i, first, left, -math.inf)
-    if top - left < least:
-        return top - left
-    return top - max(left, base_after(values, tops, lows, top, j, last, right, left))
 
 
 @device_function
@@ -524,8 +501,16 @@ def find_peak(
         value = values[peak]
         if count == candidates.shape[0] and value <= candidates[count - 1, table.VALUE]:
             continue
+        first, last = span_of(values, peak, wlen)
         least = max(conditions[PROMINENCE, 0], share * noise[peak])
-        prominence = prominence_if(values, tops, lows, peak, wlen, least)
+        if is_small(values, peak, first, last, least):
+            continue
+        left = base_before(values, tops, lows, peak, first)
+        if value - left < least:
+            continue
+        # How far the other side falls below the known one does not matter.
+        right = base_after(values, tops, lows, peak, last, left)
+        prominence = value - max(left, right)
         if not (
             accepts(conditions, PROMINENCE, prominence) and exceeds(prominence, share, noise[peak])
         ):

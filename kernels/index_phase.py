@@ -73,9 +73,10 @@ _BEYOND_LAST = 0.1
 _SAME_LATTICE = 5e-4
 # Lobes of a form factor are broader than this share of their distance, and evenly spaced.
 _LOBE_WIDTH = 0.28
-_LOBE_EVEN = 0.75
+_LOBE_EVEN = 0.8
 # The first of them is broader than this share of its q.
 _FIRST_LOBE = 0.1
+_NARROWEST_LOBE = 0.018
 # What is left beside a line is wider than it by this factor, or lower than this share of it and
 # closer than this share of its q.
 _FOOT_WIDTH = 1.4
@@ -91,10 +92,10 @@ _BLENDED = 0.9
 def presence(rank):  # type: ignore[no-untyped-def]
     """Probability that the reflection of this rank has intensity at all."""
     if rank < 3:
-        return 0.95
+        return 0.97
     if rank < 6:
-        return 0.9
-    return 0.85
+        return 0.95
+    return 0.92
 
 
 @device_function
@@ -180,14 +181,15 @@ def are_oscillations(peaks, n_peaks, limits):  # type: ignore[no-untyped-def]
         gap = peaks[k, table.Q] - peaks[j, table.Q]
         gaps += 1
         widest = max(widest, peaks[j, table.FWHM] / peaks[j, table.Q])
-        if max(peaks[k, table.FWHM], peaks[j, table.FWHM]) > _LOBE_WIDTH * gap:
+        wide = max(peaks[k, table.FWHM], peaks[j, table.FWHM])
+        if wide > _LOBE_WIDTH * gap and wide > _NARROWEST_LOBE * peaks[j, table.Q]:
             broad += 1
         following = next_above(peaks, n_peaks, k, limits)
         if following >= 0:
             second = peaks[following, table.Q] - peaks[k, table.Q]
             if _LOBE_EVEN * gap < second < gap / _LOBE_EVEN:
                 similar += 1
-    even = gaps >= 3 and similar >= 0.5 * (gaps - 1)
+    even = gaps >= 4 and similar >= 0.6 * (gaps - 1)
     return even and broad >= 0.6 * gaps and widest > _FIRST_LOBE
 
 
@@ -393,6 +395,18 @@ def score_lattice(  # type: ignore[no-untyped-def]
 
 
 @device_function
+def mean_width(lines, count):  # type: ignore[no-untyped-def]
+    """Mean FWHM of the matched lines in 1/nm."""
+    total = 0.0
+    matches = 0
+    for j in range(count):
+        if lines[_ASSIGNED, j] >= 0.0:
+            total += lines[_FWHM, j]
+            matches += 1
+    return total / matches
+
+
+@device_function
 def two_lines_suffice(lines, count, first_two):  # type: ignore[no-untyped-def]
     """Whether two lines may name a phase: its first two, with no other line in the curve."""
     if not first_two or count != 2:
@@ -402,7 +416,7 @@ def two_lines_suffice(lines, count, first_two):  # type: ignore[no-untyped-def]
 
 @device_function
 def best_lattice(  # type: ignore[no-untyped-def]
-    lines, count, positions, reflections, first_two, candidates, q, noise, limits, found
+    lines, count, positions, reflections, first_two, broadest, candidates, q, noise, limits, found
 ):
     """Try the strongest and the lowest lines as each of a phase's first reflections.
 
@@ -435,6 +449,8 @@ def best_lattice(  # type: ignore[no-untyped-def]
                 continue
             beta, information = fit_beta(lines, count, positions)
             if abs(beta - best_beta) < _SAME_LATTICE * beta:
+                continue
+            if mean_width(lines, count) > broadest * beta:
                 continue
             matches = assign(lines, count, positions, reflections, beta, limits)
             if matches < 2 or (matches < 3 and not two_lines_suffice(lines, count, first_two)):
@@ -505,6 +521,7 @@ def index_phase(
     reflections: Shared,
     candidates: Shared,
     first_two: Shared,
+    broadest: Shared,
     prior: Shared,
     limits: Shared,
     phases: Rows,
@@ -523,6 +540,7 @@ def index_phase(
     reflections, candidates : (phases,) int64, how many there are, and how many of them a base
         line is tried as
     first_two : (phases,) bool, whether the first two reflections alone can name the phase
+    broadest : (phases,) float64, largest mean FWHM of the lines over 2 pi / lattice
     prior : (phases,) float64, ln of the prior weight; -inf leaves a phase out
     limits : (LIMITS,) float64
     """
@@ -546,6 +564,7 @@ def index_phase(
                 positions[phase],
                 reflections[phase],
                 first_two[phase],
+                broadest[phase],
                 candidates[phase],
                 q,
                 noise,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from gpusaxs.kernels.curve_kernel import Row, Scratch, Shared, curve_kernel, device_function
+from gpusaxs.kernels.elementary import exp_minus
 
 
 @device_function
@@ -68,10 +69,12 @@ def snip(
         else:
             clip(one, two, half)
         flipped = not flipped
+    clipped = two if flipped else one
+    if transform:
+        for i in range(points):
+            # exp(exp(v) - 1) - 1, from a function that vectorises.
+            root = 1.0 / exp_minus(1.0 / exp_minus(clipped[i]) - 1.0) - 1.0
+            clipped[i] = root * root - 1.0 + shift
     for i in range(points):
-        base = two[i] if flipped else one[i]
-        if transform:
-            root = math.exp(math.exp(base) - 1.0) - 1.0
-            base = root * root - 1.0 + shift
-        background[i] += base
-        intensity[i] -= base
+        background[i] += clipped[i]
+        intensity[i] -= clipped[i]

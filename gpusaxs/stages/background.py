@@ -28,7 +28,7 @@ class Background(Stage):
     )
     decreasing: bool = parameter(True, "Whether the windows go from wide to narrow (snip).")
     smooth: int = parameter(
-        1, "Half window of the mean before clipping (snip).", unit="points", ge=0, le=100
+        3, "Half window of the mean before clipping (snip).", unit="points", ge=0, le=100
     )
     transform: bool = parameter(True, "Whether to clip on the log-log-sqrt scale (snip).")
     with_constant: bool = parameter(True, "Whether b q^-a has a constant beside it (power_law).")

@@ -17,6 +17,8 @@ from gpusaxs.stages.base import NO_REQUESTS, Requests, Stage, parameter
 # Reflections of any phase that a base line is tried as; a lamellar stack can start anywhere.
 _TRIED = {"lamellar": 12}
 _TRIED_DEFAULT = 6
+# Orders of a stack that are broader over their distance are lobes of a form factor.
+_BROADEST = {"lamellar": 0.25}
 _TWO_LINES_SUFFICE = ("lamellar", "hexagonal")
 
 
@@ -35,7 +37,7 @@ class Phase(Stage):
         0.14, "FWHM over q above which a peak is a hump.", gt=0.0, le=1.0
     )
     min_significance: float = parameter(
-        5.0, "Height of a Bragg line over its standard uncertainty.", ge=0.0
+        4.0, "Height of a Bragg line over its standard uncertainty.", ge=0.0
     )
     satellite: float = parameter(
         0.03, "Share of the strongest line's height under which a lower one is a satellite.", ge=0.0
@@ -55,12 +57,12 @@ class Phase(Stage):
     centre_by_q: float = parameter(
         0.002, "Uncertainty of a centre that no fit knows of: the q scale, over q.", ge=0.0
     )
-    min_score: float = parameter(8.0, "Log Bayes factor that a phase needs.")
+    min_score: float = parameter(13.0, "Log Bayes factor that a phase needs.")
     min_score_two_lines: float = parameter(
         4.0, "The same for a phase named from two lines, where no third one can be expected."
     )
     min_margin: float = parameter(
-        0.75, "Lead in log Bayes factor that names the best phase.", ge=0.0
+        0.25, "Lead in log Bayes factor that names the best phase.", ge=0.0
     )
     min_margin_two_lines: float = parameter(
         2.0, "The same for a phase named from two lines.", ge=0.0
@@ -79,7 +81,7 @@ class Phase(Stage):
 
     @cached_property
     def _tables(self) -> tuple[Any, ...]:
-        """The kernel's tables: positions, reflections, candidates, first_two, prior, limits."""
+        """The kernel's tables, from positions to limits in the order of its arguments."""
         width = max(phase.positions.size for phase in PHASES)
         positions = np.full((len(PHASES), width), np.inf)
         for row, phase in zip(positions, PHASES, strict=True):
@@ -107,6 +109,7 @@ class Phase(Stage):
             np.array([phase.positions.size for phase in PHASES], np.int64),
             np.array([_TRIED.get(phase.name, _TRIED_DEFAULT) for phase in PHASES], np.int64),
             np.array([phase.name in _TWO_LINES_SUFFICE for phase in PHASES]),
+            np.array([_BROADEST.get(phase.name, np.inf) for phase in PHASES]),
             np.array(
                 [phase.log_prior if phase.name in self.phases else -np.inf for phase in PHASES]
             ),
