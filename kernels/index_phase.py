@@ -73,7 +73,7 @@ _BEYOND_LAST = 0.1
 _SAME_LATTICE = 5e-4
 # Lobes of a form factor are broader than this share of their distance, and evenly spaced.
 _LOBE_WIDTH = 0.28
-_LOBE_EVEN = 0.8
+_LOBE_EVEN = 0.7
 # The first of them is broader than this share of its q.
 _FIRST_LOBE = 0.1
 _NARROWEST_LOBE = 0.018
@@ -82,6 +82,8 @@ _NARROWEST_LOBE = 0.018
 _FOOT_WIDTH = 1.4
 _FOOT_HEIGHT = 0.12
 _SATELLITE_REACH = 0.05
+# ln of how much fainter a third line must be where two name a phase.
+_FAINT = math.log(2.0)
 # A line that a phase leaves unexplained costs this much more than it would have gained.
 _UNEXPLAINED = 1.5
 # A reflection this close to a peak, in FWHM, cannot be told from it.
@@ -189,7 +191,7 @@ def are_oscillations(peaks, n_peaks, limits):  # type: ignore[no-untyped-def]
             second = peaks[following, table.Q] - peaks[k, table.Q]
             if _LOBE_EVEN * gap < second < gap / _LOBE_EVEN:
                 similar += 1
-    even = gaps >= 4 and similar >= 0.6 * (gaps - 1)
+    even = gaps >= 4 and similar >= 0.45 * (gaps - 1)
     return even and broad >= 0.6 * gaps and widest > _FIRST_LOBE
 
 
@@ -407,11 +409,22 @@ def mean_width(lines, count):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def two_lines_suffice(lines, count, first_two):  # type: ignore[no-untyped-def]
-    """Whether two lines may name a phase: its first two, with no other line in the curve."""
-    if not first_two or count != 2:
-        return False
-    return lines[_ASSIGNED, 0] == 0.0 and lines[_ASSIGNED, 1] == 1.0
+def first_two_suffice(lines, count, first_two):  # type: ignore[no-untyped-def]
+    """Whether a phase may be named from its first two reflections.
+
+    Both are matched, and every line that is left unexplained is much fainter.
+    """
+    lowest = math.inf
+    others = -math.inf
+    found = 0
+    for j in range(count):
+        rank = lines[_ASSIGNED, j]
+        if 0.0 <= rank <= 1.0:
+            found += 1
+            lowest = min(lowest, lines[_LOG_HEIGHT, j])
+        elif rank < 0.0:
+            others = max(others, lines[_LOG_HEIGHT, j])
+    return first_two and found == 2 and others < lowest - _FAINT
 
 
 @device_function
@@ -453,10 +466,11 @@ def best_lattice(  # type: ignore[no-untyped-def]
             if mean_width(lines, count) > broadest * beta:
                 continue
             matches = assign(lines, count, positions, reflections, beta, limits)
-            if matches < 2 or (matches < 3 and not two_lines_suffice(lines, count, first_two)):
+            enough = first_two_suffice(lines, count, first_two)
+            if matches < 2 or (matches < 3 and not enough):
                 continue
             beta, information = fit_beta(lines, count, positions)
-            least = limits[MIN_SCORE] if matches > 2 else limits[MIN_SCORE_TWO_LINES]
+            least = limits[MIN_SCORE_TWO_LINES] if enough else limits[MIN_SCORE]
             least = max(least, best_score)
             score = score_lattice(
                 lines,

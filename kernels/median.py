@@ -55,10 +55,12 @@ def moving_median(
     for few of them. Where the window is one point it is sigma itself.
     """
     points = intensity.shape[0]
+    if points == 0:
+        return
     last = points - 1
     half = min(window // 2, last // 2)
     # Windows grow by two points up to the full one, which moves, and shrink again.
-    for i in range(half + 1 if points > 0 else 0):
+    for i in range(half + 1):
         if i > 0:
             insert(ordered, 2 * i - 1, intensity[2 * i - 1])
         insert(ordered, 2 * i, intensity[2 * i])

@@ -6,12 +6,14 @@ import math
 
 from gpusaxs.kernels import status as codes
 from gpusaxs.kernels.curve_kernel import Output, Row, Scratch, Shared, curve_kernel, device_function
-from gpusaxs.kernels.select import median
+from gpusaxs.kernels.select import median, select
 
 # Median of |x| of a normal variable with unit standard deviation.
 _NORMAL = 0.6744897501960817
 # 1 + 16 + 36 + 16 + 1: variance of the fourth difference of white noise.
 _GAIN = 70.0
+# Noise that wide differences show over that of near ones, above which neighbours share it.
+_SHARED = 1.15
 
 
 @device_function
@@ -146,9 +148,12 @@ def noise(
         values[b] = noise_ratio(intensity, sigma, first, last, 1, work)
         row[b] = values[b]
     ratio = median(row, blocks)
-    # Neighbours that share counts hide noise from the nearest differences.
-    apart = noise_ratio(intensity, sigma, 0, points, 3, work)
-    if apart > tolerance * ratio:
+    # Neighbours that share counts hide noise from the nearest differences, not from wider ones.
+    apart = min(
+        noise_ratio(intensity, sigma, 0, points, 2, work),
+        noise_ratio(intensity, sigma, 0, points, 3, work),
+    )
+    if apart > _SHARED * ratio:
         ratio = apart
     if math.isnan(ratio) or 1.0 / tolerance < ratio < tolerance:
         ratio = 1.0
@@ -170,20 +175,49 @@ def noise(
 
 
 @curve_kernel
-def noise_level(noise: Row, block: Shared, work: Scratch, values: Scratch) -> None:
-    """Replace a row of uncertainties by its median over blocks, interpolated, in place.
+def noise_level(
+    values: Row,
+    noise: Row,
+    block: Shared,
+    window: Shared,
+    tolerance: Shared,
+    work: Scratch,
+    levels: Scratch,
+    ratios: Scratch,
+) -> None:
+    """Level the uncertainties of a smoothed curve, and check them against the curve, in place.
 
-    What a point's own count says of its noise follows the peak that stands on it; whether a peak
-    stands out is judged by the noise about it.
+    Each becomes the median over its block, interpolated: what a point's own count says of its
+    noise follows the peak that stands on it, and whether a peak stands out is judged by the noise
+    about it. Where neighbours share noise, smoothing has gained less than it seemed to: the
+    differences of points a window apart show it. A quarter of the blocks must be that quiet, for
+    peaks show in them too.
 
-    noise : (points,) float64, the curve's own unit
+    values, noise : (points,) float64, the curve's own unit
+    block, window : points of a block, and of the filter
+    tolerance : ratio of noise shown to noise expected that is accepted
     """
     points = noise.shape[0]
     blocks = max(1, points // block)
+    known = 0
     for b in range(blocks):
         first = block_edge(b, blocks, points)
         last = block_edge(b + 1, blocks, points)
         for i in range(first, last):
             work[i - first] = noise[i]
-        values[b] = median(work, last - first)
-    fill_between(values, blocks, noise)
+        levels[b] = median(work, last - first)
+        begin = max(first, 2 * window)
+        count = max(0, min(last, points - 2 * window) - begin)
+        for j in range(count):
+            work[j] = abs(fourth_difference(values, begin + j, window))
+        if count > 0:
+            shown = median(work, count) / (_NORMAL * math.sqrt(_GAIN))
+            ratios[known] = shown / levels[b]
+            known += 1
+    fill_between(levels, blocks, noise)
+    if known == 0:
+        return
+    ratio = select(ratios, known, known // 4)
+    if ratio > tolerance:
+        for i in range(points):
+            noise[i] *= ratio

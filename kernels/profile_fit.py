@@ -51,7 +51,7 @@ _NEARLY_CONVERGED = 1e-4
 
 @device_function
 def gaussian_row(x, p, gaussians):  # type: ignore[no-untyped-def]
-    """Fill the Gaussian of the parameters `p`, with height one; x, gaussians : (points,) float64."""
+    """Fill the Gaussian of the parameters `p`, with height one; x, gaussians : (points,)."""
     centre = p[CENTRE]
     inverse = 2.0 / p[FWHM]
     for i in range(x.shape[0]):

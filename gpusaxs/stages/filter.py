@@ -43,6 +43,9 @@ class Filter(Stage):
         unit="points",
         ge=0,
     )
+    noise_tolerance: float = parameter(
+        1.2, "Ratio of the smoothed curve's noise to the propagated one that is accepted.", gt=1.0
+    )
 
     @model_validator(mode="after")
     def _window_fits(self) -> Filter:
@@ -53,7 +56,8 @@ class Filter(Stage):
             )
         if self.method == "savgol" and self.order >= self.window:
             raise ValueError(
-                f"expected an order below the window of {self.window} points; got {self.order}"
+                f"expected an order below the window of {self.window} points; got {self.order}; "
+                f"use at most {self.window - 1}"
             )
         return self
 
@@ -73,16 +77,28 @@ class Filter(Stage):
         if self.replace and self.method != "none":
             batch.replace_by_search(rows)
         if self.noise_block:
-            batch.launch(noise_level, rows, batch.noise, self.noise_block)
+            window = 1 if self.method == "none" else self.window
+            batch.launch(
+                noise_level,
+                rows,
+                batch.search,
+                batch.noise,
+                self.noise_block,
+                window,
+                self.noise_tolerance,
+            )
         return NO_REQUESTS
 
 
 @cache
 def savgol_tables(window: int, order: int) -> tuple[FloatArray, FloatArray]:
-    """Weights of a Savitzky-Golay filter: (window,) inside, (window // 2, window) at the start."""
+    """Weights of a Savitzky-Golay filter: (window,) inside, (window // 2, window) at the start.
+
+    A row of the second projects the first window onto polynomials and takes the point of the
+    row; an orthogonal basis keeps it accurate for any order.
+    """
     inside = savgol_coeffs(window, order)[::-1]
-    edges = [savgol_coeffs(window, order, pos=i, use="dot") for i in range(window // 2)]
-    return (
-        np.ascontiguousarray(inside, dtype=np.float64),
-        np.array(edges, dtype=np.float64).reshape(window // 2, window),
-    )
+    powers = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, window), order)
+    basis, _ = np.linalg.qr(powers)
+    edges = basis[: window // 2] @ basis.T
+    return np.ascontiguousarray(inside, dtype=np.float64), np.ascontiguousarray(edges)

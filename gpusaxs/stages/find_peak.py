@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import field_validator
 
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
@@ -21,7 +22,9 @@ class FindPeak(Stage):
     """Find the peaks that were not processed yet, and ask for the highest to be processed.
 
     The conditions are those of `scipy.signal.find_peaks`: None, the lowest value, or the lowest
-    and the highest. Beside them stand thresholds in units of the local noise.
+    and the highest, of which either may be None. Beside them stand thresholds in units of the
+    local noise. A maximum that a processed peak explains is no peak, nor does it count against
+    others; of equally high ones closer than `distance` the last stays.
     """
 
     may_request: ClassVar[tuple[str, ...]] = ("process_peak",)
@@ -47,6 +50,17 @@ class FindPeak(Stage):
         0.04, "No peak below this share of a processed one's height near it.", ge=0.0
     )
     satellite_reach: float = parameter(3.0, "How near that is.", unit="FWHM", ge=0.0)
+
+    @field_validator("height", "threshold", "prominence", "width", "plateau_size")
+    @classmethod
+    def _in_order(cls, interval: Interval) -> Interval:
+        low, high = _limits(interval)
+        if not low <= high:
+            raise ValueError(
+                f"expected the lowest value before the highest; got {low} and {high}; "
+                "use one number for the lowest alone"
+            )
+        return interval
 
     @cached_property
     def _conditions(self) -> NDArray[np.float64]:
@@ -87,7 +101,7 @@ class FindPeak(Stage):
         return {"process_peak": rows[left]}
 
 
-def _limits(interval: Any) -> tuple[float, float]:
+def _limits(interval: Interval) -> tuple[float, float]:
     """Lowest and highest value that an interval accepts."""
     low, high = interval if isinstance(interval, tuple) else (interval, None)
     return (-math.inf if low is None else low, math.inf if high is None else high)

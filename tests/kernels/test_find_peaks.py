@@ -375,12 +375,16 @@ def test_a_failed_fit_keeps_its_place_without_a_width() -> None:
     assert sorted(found[:, table.INDEX]) == [57, 64]
 
 
-def test_a_failed_fit_with_a_width_but_no_centre_keeps_maxima_away_from_where_it_was_found() -> (
-    None
-):
+def test_a_failed_fit_without_a_centre_keeps_maxima_away_from_where_it_was_found() -> None:
     peak = processed_peak(index=4 + 60, fwhm=6.0)
     found, _ = candidates_in(comb([50, 57, 60, 63, 70]), {}, processed=peak)
     assert sorted(found[:, table.INDEX]) == [50, 70]
+
+
+def test_a_hump_does_not_hide_the_lines_on_it() -> None:
+    hump = processed_peak(index=4 + 60, q=61.0, fwhm=60.0, height=1000.0)
+    found, _ = candidates_in(comb([50, 62]), {}, processed=hump, reach=1.0)
+    assert found[:, table.INDEX].tolist() == [50]
 
 
 def test_a_maximum_does_not_come_back_though_its_fit_ran_elsewhere() -> None:

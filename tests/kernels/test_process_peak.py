@@ -1,0 +1,212 @@
+"""Fitting a peak of a curve and taking it away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gpusaxs.kernels import peak_table as table
+from gpusaxs.kernels import profile_fit as fit
+from gpusaxs.kernels import status as codes
+from gpusaxs.kernels.process_peak import process_peak
+
+from gpusaxs.backends.numpy import NumpyBackend
+from gpusaxs.sample import Peak
+
+Q = np.linspace(0.2, 2.2, 800)
+
+
+def profile(centre, fwhm, height, eta=0.5):
+    return Peak(0, 0.0, 0.0, q=centre, fwhm=fwhm, height=height, eta=eta).profile(Q)
+
+
+def process(
+    intensity: Any,
+    sigma: Any,
+    index: int,
+    prominence: float,
+    shape: int = fit.PSEUDO_VOIGT,
+    window: float = 2.5,
+    scaled: bool = False,
+    start: int = 0,
+    search: Any = None,
+) -> tuple[Any, Any, Any]:
+    """The peaks' rows, the residuals and the searched curves; (curves, points) in."""
+    curves, points = intensity.shape
+    residual = intensity.copy()
+    searched = intensity.copy() if search is None else search.copy()
+    candidates = np.zeros((curves, 4, table.CANDIDATE_COLUMNS))
+    candidates[:, 0, table.INDEX] = index
+    candidates[:, 0, table.VALUE] = searched[:, index]
+    candidates[:, 0, table.PROMINENCE] = prominence
+    peaks = np.full((curves, 3, table.PEAK_COLUMNS), -7.0)
+    n_peaks = np.ones(curves, np.int64)
+    starts = np.full(curves, start)
+    NumpyBackend(2).launch(
+        process_peak,
+        np.arange(curves),
+        (starts, np.full(curves, points)),
+        Q[np.newaxis, :points],
+        residual,
+        sigma,
+        searched,
+        sigma,
+        candidates,
+        peaks,
+        n_peaks,
+        starts,
+        shape,
+        window,
+        scaled,
+    )
+    assert (n_peaks == 2).all()
+    assert (peaks[:, [0, 2]] == -7.0).all()
+    return peaks[:, 1], residual, searched
+
+
+def process_one(intensity, sigma=None, index=None, prominence=None, **options):
+    at = int(np.argmax(intensity)) if index is None else index
+    much = np.ptp(intensity) if prominence is None else prominence
+    noise = np.ones_like(intensity) if sigma is None else sigma
+    line, residual, searched = process(intensity[np.newaxis], noise[np.newaxis], at, much, **options)
+    return line[0], residual[0], searched[0]
+
+
+def test_a_peak_on_a_line_is_found_as_it_is():
+    intensity = profile(1.2, 0.05, 300.0, 0.3) + 20.0 - 4.0 * Q
+    line, _, _ = process_one(intensity)
+    assert line[table.STATUS] == codes.FIT_CONVERGED
+    np.testing.assert_allclose(line[table.Q], 1.2, rtol=1e-6)
+    np.testing.assert_allclose(line[table.FWHM], 0.05, rtol=1e-5)
+    np.testing.assert_allclose(line[table.HEIGHT], 300.0, rtol=1e-5)
+    np.testing.assert_allclose(line[table.ETA], 0.3, atol=1e-4)
+    np.testing.assert_allclose(line[table.LEVEL], 20.0 - 4.0 * 1.2, atol=1e-2)
+    np.testing.assert_allclose(line[table.SLOPE], -4.0, atol=1e-2)
+    area = fit.profile_area(300.0, 0.05, 0.3)
+    np.testing.assert_allclose(line[table.AREA], area, rtol=1e-4)
+
+
+def test_the_fitted_peak_is_taken_away_from_both_curves_and_the_line_under_it_is_not():
+    base = 20.0 - 4.0 * Q
+    line, residual, searched = process_one(profile(1.2, 0.05, 300.0) + base)
+    near = abs(Q - 1.2) < 12.0 * line[table.FWHM]
+    np.testing.assert_allclose(residual[near], base[near], atol=1e-2)
+    np.testing.assert_array_equal(residual, searched)
+
+
+def test_the_fit_sees_the_measured_points_and_not_the_searched_ones():
+    intensity = profile(1.2, 0.05, 300.0) + 20.0
+    smeared = np.convolve(intensity, np.ones(15) / 15, mode="same")
+    line, _, searched = process_one(intensity, index=int(smeared.argmax()), search=smeared[None])
+    np.testing.assert_allclose(line[table.FWHM], 0.05, rtol=1e-4)
+    fitted_profile = smeared - searched
+    np.testing.assert_allclose(fitted_profile.max(), 300.0, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("shape", "eta"), [(fit.GAUSSIAN, 0.0), (fit.LORENTZIAN, 1.0)])
+def test_a_shape_that_is_asked_for_is_fixed_and_has_no_uncertainty(shape, eta):
+    line, _, _ = process_one(profile(1.2, 0.05, 300.0, eta) + 20.0, shape=shape)
+    assert line[table.STATUS] == codes.FIT_CONVERGED
+    assert line[table.ETA] == eta
+    assert np.isnan(line[table.ETA_SIGMA])
+    np.testing.assert_allclose(line[table.FWHM], 0.05, rtol=1e-4)
+
+
+def test_uncertainties_are_scaled_only_if_asked_for():
+    rng = np.random.default_rng(1)
+    intensity = rng.normal(profile(1.2, 0.05, 300.0) + 20.0, 3.0)
+    at = int(np.argmin(abs(Q - 1.2)))
+    plain, _, _ = process_one(intensity, index=at)
+    grown, _, _ = process_one(intensity, index=at, scaled=True)
+    factor = np.sqrt(plain[table.REDUCED_CHI2])
+    assert 2.5 < factor < 3.5
+    sigmas = [table.Q_SIGMA, table.FWHM_SIGMA, table.HEIGHT_SIGMA, table.AREA_SIGMA,
+              table.ETA_SIGMA]  # fmt: skip
+    np.testing.assert_allclose(grown[sigmas], factor * plain[sigmas], rtol=1e-12)
+    others = np.setdiff1d(np.arange(table.PEAK_COLUMNS), sigmas)
+    np.testing.assert_array_equal(grown[others], plain[others])
+
+
+def test_the_window_ends_in_the_valley_before_a_neighbour():
+    own = profile(1.2, 0.05, 300.0, 0.0) + 20.0
+    crowded = own + profile(1.32, 0.05, 250.0, 0.0)
+    line, residual, _ = process_one(crowded, index=int(np.argmin(abs(Q - 1.2))), prominence=290.0)
+    np.testing.assert_allclose(line[table.Q], 1.2, atol=1e-3)
+    np.testing.assert_allclose(line[table.HEIGHT], 300.0, rtol=0.02)
+    # The neighbour is still there to be found.
+    np.testing.assert_allclose(residual[abs(Q - 1.32) < 0.02].max(), 270.0, rtol=0.02)
+
+
+def test_an_estimate_of_the_width_that_is_far_off_calls_for_another_window():
+    intensity = profile(1.2, 0.2, 300.0, 0.0) + 20.0
+    spiked = intensity.copy()
+    at = int(np.argmin(abs(Q - 1.2)))
+    search = spiked[None].copy()
+    search[0, at] += 400.0
+    line, _, _ = process_one(spiked, index=at, prominence=400.0, search=search)
+    np.testing.assert_allclose(line[table.FWHM], 0.2, rtol=0.05)
+
+
+def test_the_index_counts_the_points_before_a_cut():
+    intensity = profile(1.2, 0.05, 300.0) + 20.0
+    at = int(intensity.argmax())
+    line, residual, _ = process_one(intensity, index=at, start=100)
+    assert line[table.INDEX] == at
+    np.testing.assert_allclose(line[table.Q], 1.2, rtol=1e-6)
+    np.testing.assert_array_equal(residual[:100], intensity[:100])
+
+
+def test_too_few_points_leave_the_curve_untouched():
+    intensity = np.full(6, 1.0)
+    intensity[3] = 9.0
+    line, residual, searched = process_one(intensity)
+    assert line[table.STATUS] == codes.FIT_TOO_FEW_POINTS
+    assert np.isnan(line[table.Q])
+    np.testing.assert_array_equal(residual, intensity)
+    np.testing.assert_array_equal(searched, intensity)
+
+
+def test_a_maximum_that_falls_on_neither_side_leaves_the_curve_untouched():
+    intensity = np.full(60, 10.0)
+    intensity[30] = 10.5
+    line, residual, _ = process_one(intensity, prominence=9.0)
+    assert line[table.STATUS] == codes.FIT_TOO_FEW_POINTS
+    np.testing.assert_array_equal(residual, intensity)
+
+
+def test_a_slope_without_a_peak_is_no_converged_fit_and_leaves_the_curve_untouched():
+    intensity = 100.0 * (Q / Q[-1]) ** 0.5
+    at = 400
+    line, residual, searched = process_one(intensity, index=at, prominence=60.0)
+    assert line[table.STATUS] != codes.FIT_CONVERGED
+    np.testing.assert_array_equal(residual, intensity)
+    np.testing.assert_array_equal(searched, intensity)
+
+
+def test_the_search_is_kept_away_from_a_failed_fit_by_its_width():
+    intensity = np.full(800, 1.0) + profile(1.2, 0.05, 10.0)
+    line, _, _ = process_one(intensity[:404], prominence=10.0)
+    assert np.isfinite(line[table.FWHM])
+
+
+def test_two_thirds_of_the_one_sigma_intervals_hold_the_truth():
+    rng = np.random.default_rng(1)
+    curves = 10_000
+    points = 160
+    centre = 0.4
+    model = (profile(centre, 0.06, 100.0, 0.4) + 20.0 - 5.0 * Q)[:points]
+    sigma = 0.15 * np.sqrt(model)
+    intensity = rng.normal(model, sigma, (curves, points))
+    at = int(np.argmin(abs(Q - centre)))
+    noise = np.tile(sigma, (curves, 1))
+    # The search sees the model: where a window ends must not depend on the noise.
+    search = np.tile(model, (curves, 1))
+    lines, _, _ = process(intensity, noise, at, 98.0, search=search)
+    converged = lines[:, table.STATUS] == codes.FIT_CONVERGED
+    assert converged.mean() > 0.99
+    good = lines[converged]
+    for column, truth in ((table.Q, centre), (table.FWHM, 0.06), (table.HEIGHT, 100.0)):
+        inside = abs(good[:, column] - truth) <= good[:, column + 1]
+        assert 0.66 < inside.mean() < 0.70
+    np.testing.assert_allclose(good[:, table.REDUCED_CHI2].mean(), 1.0, atol=0.01)

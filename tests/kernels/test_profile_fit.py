@@ -1,0 +1,226 @@
+"""The fit of a peak against `scipy.optimize.curve_fit`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gpusaxs.kernels import profile_fit as fit
+from gpusaxs.kernels import status as codes
+from numpy.typing import NDArray
+from scipy.integrate import quad
+from scipy.optimize import curve_fit
+
+FloatArray = NDArray[np.float64]
+
+LN2 = np.log(2.0)
+SHAPES = {"gaussian": fit.GAUSSIAN, "lorentzian": fit.LORENTZIAN, "pseudo_voigt": fit.PSEUDO_VOIGT}
+WIDE = np.full(fit.PARAMETERS, np.inf)
+
+
+def model(x, height, centre, fwhm, eta, level, slope):
+    u2 = (2.0 * (x - centre) / fwhm) ** 2
+    return height * (eta / (1.0 + u2) + (1.0 - eta) * np.exp(-LN2 * u2)) + level + slope * x
+
+
+def jacobian(x, height, centre, fwhm, eta, level, slope):
+    u = 2.0 * (x - centre) / fwhm
+    lorentzian, gaussian = 1.0 / (1.0 + u**2), np.exp(-LN2 * u**2)
+    profile = eta * lorentzian + (1.0 - eta) * gaussian
+    fall = 2.0 * u * (eta * lorentzian**2 + (1.0 - eta) * LN2 * gaussian)
+    return np.stack(
+        [
+            profile,
+            height * fall * 2.0 / fwhm,
+            height * fall * u / fwhm,
+            height * (lorentzian - gaussian),
+            np.ones_like(x),
+            x,
+        ],
+        axis=-1,
+    )
+
+
+def fitted(x, y, sigma, start, lower=-WIDE, upper=WIDE):
+    """Status, chi-squared, parameters and covariance."""
+    n = fit.PARAMETERS
+    workspace = np.full(fit.WORKSPACE, np.nan)
+    workspace[:n] = start
+    workspace[fit.LOWER : fit.LOWER + n] = lower
+    workspace[fit.UPPER : fit.UPPER + n] = upper
+    status, chi2 = fit.fit_profile(x, y, 1.0 / sigma, np.empty_like(x), workspace)
+    covariance = workspace[fit.COVARIANCE : fit.WORKSPACE].reshape(n, n).copy()
+    return status, chi2, workspace[:n].copy(), covariance
+
+
+def simulated(seed, shape):
+    """A random peak: x, y, sigma, the truth, a start beside it, and bounds."""
+    rng = np.random.default_rng(seed)
+    x = np.linspace(-2.5, 2.5, int(rng.integers(25, 200)))
+    eta = {fit.GAUSSIAN: 0.0, fit.LORENTZIAN: 1.0}.get(shape, rng.uniform(0.2, 0.8))
+    truth = np.array(
+        [
+            10.0 ** rng.uniform(1.0, 3.0),
+            rng.uniform(-0.3, 0.3),
+            rng.uniform(0.8, 1.3),
+            eta,
+            rng.uniform(0.0, 50.0),
+            rng.uniform(-3.0, 3.0),
+        ]
+    )
+    sigma = truth[fit.HEIGHT] * 10.0 ** rng.uniform(-3.0, -1.3) * rng.uniform(0.7, 1.4, x.size)
+    y = rng.normal(model(x, *truth), sigma)
+    start = np.array([0.8 * truth[0], 0.0, 1.0, 0.5, y.min(), 0.0])
+    lower, upper = -WIDE.copy(), WIDE.copy()
+    if shape != fit.PSEUDO_VOIGT:
+        start[fit.ETA] = lower[fit.ETA] = upper[fit.ETA] = eta
+    return x, y, sigma, start, lower, upper
+
+
+def of_scipy(x, y, sigma, start, free):
+    """Parameters and covariance of `curve_fit`, over the free parameters."""
+
+    def embedded(values):
+        everything = start.copy()
+        everything[free] = values
+        return everything
+
+    return curve_fit(
+        lambda x, *values: model(x, *embedded(values)),
+        x,
+        y,
+        start[free],
+        sigma,
+        absolute_sigma=True,
+        jac=lambda x, *values: jacobian(x, *embedded(values))[:, free],
+        method="lm",
+        xtol=1e-15,
+        ftol=1e-15,
+        gtol=1e-15,
+        maxfev=5000,
+    )
+
+
+@pytest.mark.filterwarnings("ignore::scipy.optimize.OptimizeWarning")
+@pytest.mark.parametrize("name", SHAPES)
+def test_parameters_and_covariance_are_those_of_curve_fit(name):
+    shape = SHAPES[name]
+    free = np.array([i for i in range(6) if i != fit.ETA or shape == fit.PSEUDO_VOIGT])
+    compared = 0
+    for seed in range(250):
+        x, y, sigma, start, lower, upper = simulated(seed, shape)
+        status, chi2, found, covariance = fitted(x, y, sigma, start, lower, upper)
+        best, expected = of_scipy(x, y, sigma, start, free)
+        if status != codes.FIT_CONVERGED:
+            continue
+        compared += 1
+        errors = np.sqrt(np.diag(expected))
+        allowed = 1e-6 * np.maximum(abs(best), errors)
+        assert (abs(found[free] - best) <= allowed).all(), seed
+        scale = np.outer(errors, errors)
+        inner = covariance[np.ix_(free, free)]
+        assert (abs(inner - expected) <= 1e-5 * scale).all(), seed
+        residual = (y - model(x, *found)) / sigma
+        np.testing.assert_allclose(chi2, (residual**2).sum(), rtol=1e-10)
+    assert compared > 245
+
+
+def test_a_curve_without_noise_gives_the_truth():
+    truth = np.array([50.0, 0.1, 1.1, 0.4, 3.0, -0.5])
+    x = np.linspace(-2.5, 2.5, 60)
+    start = np.array([40.0, 0.0, 1.0, 0.5, 2.0, 0.0])
+    status, chi2, found, _ = fitted(x, model(x, *truth), np.ones(60), start)
+    assert status == codes.FIT_CONVERGED
+    assert chi2 < 1e-8
+    np.testing.assert_allclose(found, truth, rtol=1e-5)
+
+
+def bounded(**limits):
+    """Lower and upper bounds, from a pair for each parameter named."""
+    lower, upper = -WIDE.copy(), WIDE.copy()
+    for name, (low, high) in limits.items():
+        place = getattr(fit, name.upper())
+        lower[place], upper[place] = low, high
+    return lower, upper
+
+
+X = np.linspace(-2.5, 2.5, 80)
+TRUTH = np.array([100.0, 0.1, 1.0, 0.5, 5.0, 1.0])
+START = np.array([90.0, 0.0, 0.9, 0.5, 4.0, 0.0])
+
+
+def noisy(truth=TRUTH):
+    return np.random.default_rng(1).normal(model(X, *truth), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "limits", "at"),
+    [
+        ("centre", (-1.0, 0.05), 0.05),
+        ("fwhm", (0.2, 0.8), 0.8),
+        ("fwhm", (1.2, 4.0), 1.2),
+        ("height", (0.0, 80.0), 80.0),
+    ],
+)
+def test_a_parameter_pressed_against_its_bound_stays_there_and_the_fit_says_so(
+    parameter, limits, at
+):
+    start = np.clip(START, *bounded(**{parameter: limits}))
+    status, _, found, covariance = fitted(
+        X, noisy(), np.ones(80), start, *bounded(**{parameter: limits})
+    )
+    place = getattr(fit, parameter.upper())
+    assert status == codes.FIT_BOUND_HIT
+    assert found[place] == at
+    assert not covariance[place].any()
+    assert not covariance[:, place].any()
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_a_shape_at_its_limit_is_no_failure(eta):
+    # Beyond the limit: flatter than a Gaussian, or with more in its tails than a Lorentzian.
+    truth = TRUTH.copy()
+    truth[fit.ETA] = eta + 0.2 * (2.0 * eta - 1.0)
+    status, _, found, _ = fitted(
+        X, noisy(truth), np.ones(80), START, *bounded(eta=(0.0, 1.0))
+    )
+    assert status == codes.FIT_SHAPE_AT_LIMIT
+    assert found[fit.ETA] == eta
+
+
+def test_the_others_at_a_bound_are_those_of_a_fit_with_that_one_fixed():
+    y = noisy()
+    limits = bounded(fwhm=(0.2, 0.8))
+    *_, found, covariance = fitted(X, y, np.ones(80), np.clip(START, *limits), *limits)
+    fixed = START.copy()
+    fixed[fit.FWHM] = 0.8
+    free = np.array([0, 1, 3, 4, 5])
+    best, expected = of_scipy(X, y, np.ones(80), fixed, free)
+    errors = np.sqrt(np.diag(expected))
+    assert (abs(found[free] - best) <= 1e-6 * np.maximum(abs(best), errors)).all()
+    np.testing.assert_allclose(
+        covariance[np.ix_(free, free)], expected, atol=1e-5 * np.outer(errors, errors).max()
+    )
+
+
+@pytest.mark.parametrize(
+    "x", [np.zeros(10), np.repeat([0.0, 1.0], 10), np.linspace(0.0, 1.0, 4)], ids=len
+)
+def test_points_that_cannot_tell_the_parameters_apart_are_a_singular_fit(x):
+    status, *_ = fitted(x, np.ones_like(x), np.ones_like(x), START)
+    assert status == codes.FIT_SINGULAR
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_the_area_is_that_of_the_profile(eta):
+    area, _ = quad(lambda x: model(x, 3.0, 0.0, 0.7, eta, 0.0, 0.0), -np.inf, np.inf)
+    np.testing.assert_allclose(fit.profile_area(3.0, 0.7, eta), area, rtol=1e-7)
+
+
+def test_the_areas_variance_is_that_of_many_draws():
+    rng = np.random.default_rng(1)
+    root = rng.normal(size=(6, 6)) * 0.01
+    covariance = root @ root.T
+    draws = rng.multivariate_normal([3.0, 0.0, 0.7, 0.4, 0.0, 0.0], covariance, 200_000)
+    areas = np.array([fit.profile_area(h, w, e) for h, _, w, e, _, _ in draws])
+    found = fit.area_variance(3.0, 0.7, 0.4, covariance.ravel())
+    np.testing.assert_allclose(found, areas.var(), rtol=0.02)

@@ -1,0 +1,149 @@
+"""The find_peak stage: its requests, what it keeps of a search, and its parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.signal
+from gpusaxs.kernels import peak_table as table
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from gpusaxs.backends.numpy import NumpyBackend
+from gpusaxs.batch import MAX_PEAKS, SampleBatch
+from gpusaxs.sample import CurveStatus
+from gpusaxs.stages.find_peak import FindPeak
+
+Q = np.linspace(0.1, 3.0, 300)
+
+
+def lines(*positions: float) -> NDArray[np.float64]:
+    """Gaussian lines on zero; the first is the highest."""
+    heights = 100.0 / np.arange(1.0, len(positions) + 1)
+    profiles = np.exp(-((Q[:, None] - np.array(positions)) ** 2) / (2 * 0.03**2))
+    total: NDArray[np.float64] = (heights * profiles).sum(axis=1)
+    return total
+
+
+def batch_of(*curves: NDArray[np.float64], workers: int = 1) -> SampleBatch:
+    ids = [f"curve {i}" for i in range(len(curves))]
+    slope = 1e-3 * Q
+    intensity = np.stack(curves) + slope
+    return SampleBatch.from_arrays(
+        ids, Q, intensity, np.ones_like(intensity), NumpyBackend(workers)
+    )
+
+
+def test_curves_with_a_peak_left_ask_for_process_peak() -> None:
+    batch = batch_of(lines(1.0), lines(), lines(0.5, 2.0))
+    requests = FindPeak().launch(batch, np.arange(3))
+    assert list(requests) == ["process_peak"]
+    assert requests["process_peak"].tolist() == [0, 2]
+    assert batch.n_candidates.tolist() == [1, 0, 2]
+
+
+def test_the_highest_peak_is_the_current_one() -> None:
+    batch = batch_of(lines(2.0, 0.5, 1.2))
+    FindPeak().launch(batch, np.arange(1))
+    [sample] = batch.to_samples()
+    metadata = sample.metadata
+    assert metadata is not None
+    assert metadata.current_peak == metadata.unprocessed_peaks[0]
+    found = [Q[peak.index] for peak in metadata.unprocessed_peaks]
+    np.testing.assert_allclose(found, [2.0, 0.5, 1.2], atol=0.01)
+
+
+def test_only_the_curves_of_the_launch_are_searched() -> None:
+    batch = batch_of(lines(1.0), lines(1.0), lines(1.0))
+    requests = FindPeak().launch(batch, np.array([2, 1]))
+    assert requests["process_peak"].tolist() == [2, 1]
+    assert batch.n_candidates.tolist() == [0, 1, 1]
+
+
+def test_points_that_were_cut_off_are_not_searched_and_indices_count_from_the_measured_start() -> (
+    None
+):
+    batch = batch_of(lines(0.5, 2.0))
+    batch.start[:] = 100
+    FindPeak().launch(batch, np.arange(1))
+    assert batch.n_candidates.tolist() == [1]
+    assert Q[int(batch.candidates[0, 0, table.INDEX])] == pytest.approx(2.0, abs=0.01)
+
+
+def test_without_noise_the_conditions_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(2)
+    curves = rng.normal(size=(20, 300)).cumsum(axis=1)
+    batch = batch_of(*curves)
+    conditions: dict[str, Any] = {
+        "height": (-20.0, 20.0),
+        "threshold": 0.01,
+        "distance": 12.0,
+        "prominence": (1.0, None),
+        "width": (None, 60.0),
+        "wlen": 101.0,
+    }
+    stage = FindPeak(**conditions, height_noise=None, prominence_noise=None)
+    stage.launch(batch, np.arange(20))
+    for row in range(20):
+        expected, _ = scipy.signal.find_peaks(batch.search[row], **conditions)
+        found = batch.candidates[row, : batch.n_candidates[row], table.INDEX]
+        assert sorted(found) == expected.tolist()
+
+
+def test_a_processed_peak_is_not_found_again() -> None:
+    batch = batch_of(lines(0.5, 2.0))
+    FindPeak().launch(batch, np.arange(1))
+    first = batch.candidates[0, 0]
+    batch.peaks[0, 0, : first.size] = first
+    batch.n_peaks[:] = 1
+    FindPeak().launch(batch, np.arange(1))
+    assert batch.n_candidates.tolist() == [1]
+    assert Q[int(batch.candidates[0, 0, table.INDEX])] == pytest.approx(2.0, abs=0.01)
+
+
+def test_a_full_table_of_peaks_ends_the_search_and_the_status_says_so() -> None:
+    batch = batch_of(lines(0.5), lines())
+    batch.peaks[:, :, table.INDEX] = 299.0
+    batch.n_peaks[:] = MAX_PEAKS
+    assert FindPeak().launch(batch, np.arange(2))["process_peak"].size == 0
+    truncated = [bool(CurveStatus(int(s)) & CurveStatus.PEAKS_TRUNCATED) for s in batch.status]
+    assert truncated == [True, False]
+
+
+def test_results_do_not_depend_on_the_batch_the_order_or_the_workers() -> None:
+    rng = np.random.default_rng(4)
+    curves = rng.normal(size=(200, 300)).cumsum(axis=1)
+    whole = batch_of(*curves, workers=2)
+    FindPeak().launch(whole, rng.permutation(200))
+    for row in range(0, 200, 17):
+        alone = batch_of(curves[row])
+        FindPeak().launch(alone, np.arange(1))
+        np.testing.assert_array_equal(alone.candidates[0], whole.candidates[row])
+
+
+def test_the_kernels_conditions_are_made_once_a_stage() -> None:
+    stage = FindPeak()
+    assert stage._conditions is stage._conditions
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"distance": 0.5}, "greater than or equal to 1"),
+        ({"wlen": 1.0}, "greater than 1"),
+        ({"height_noise": -1.0}, "greater than or equal to 0"),
+        ({"height": (3.0, 2.0)}, "the lowest value before the highest; got 3.0 and 2.0"),
+        ({"prominence": float("nan")}, "the lowest value before the highest; got nan"),
+        ({"hight": 3.0}, "Extra inputs"),
+    ],
+)
+def test_parameters_without_sense_are_refused(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        FindPeak(**parameters)
+
+
+def test_the_stage_asks_for_process_peak_alone() -> None:
+    assert FindPeak.may_request == ("process_peak",)
+    assert FindPeak().name == "find_peak"

@@ -1,0 +1,159 @@
+"""Every kernel compiles for a GPU, with the types that the stages launch it with; no GPU needed."""
+
+import importlib
+import pkgutil
+import re
+from types import SimpleNamespace
+from unittest import mock
+
+import gpusaxs.kernels
+import numpy as np
+import pytest
+from gpusaxs.kernels.curve_kernel import CurveKernel, Role
+from gpusaxs.kernels.find_peaks import CONDITIONS, FOUND_COLUMNS, find_peaks
+from numba import typeof, types
+
+from gpusaxs.backends.numpy import NumpyBackend
+from gpusaxs.batch import SampleBatch
+from gpusaxs.io.nxcansas import write_stack
+from gpusaxs.pipeline import Pipeline
+from gpusaxs.runtime.runtime import Runtime
+from gpusaxs.simulate import simulate
+
+MOST_LOCAL_BYTES = 1024
+CAPABILITIES = [(8, 0), (9, 0), (10, 0)]
+REPLACED = ("cut.trim_edges=true", "process_peak.scale_uncertainties=true", "filter.replace=true")
+
+
+def kernels_of_the_package():
+    found = {}
+    for module_info in pkgutil.iter_modules(gpusaxs.kernels.__path__):
+        module = importlib.import_module(f"gpusaxs.kernels.{module_info.name}")
+        for value in vars(module).values():
+            if isinstance(value, CurveKernel) and value.__module__ == module.__name__:
+                found[value.name] = value
+    return found
+
+
+KERNELS = kernels_of_the_package()
+
+
+def cuda_type(argument):
+    """Type that an argument has on a GPU, where arrays are in Fortran order."""
+    kind = typeof(argument)
+    if not isinstance(kind, types.Array):
+        return kind
+    turned = np.asfortranarray(argument)
+    return types.Array(kind.dtype, kind.ndim, "C" if turned.flags.c_contiguous else "F")
+
+
+class RecordingBackend(NumpyBackend):
+    """Notes the kernels that it launches, and the signatures that their CUDA drivers would get."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.launched = {}
+
+    def launch(self, kernel, rows, span, *arguments):
+        if rows.size:
+            scratch = [
+                types.Array(
+                    types.float64 if part.dtype == "float64" else typeof(np.dtype(part.dtype)).dtype,
+                    1 + len(part.shape or (0,)),
+                    "F",
+                )
+                for part in kernel.scratch
+            ]
+            signature = types.void(
+                *map(cuda_type, (rows, rows.size, *span)), *scratch, *map(cuda_type, arguments)
+            )
+            self.launched.setdefault(kernel.name, set()).add(signature)
+        super().launch(kernel, rows, span, *arguments)
+
+
+def launch_find_peaks(batch):
+    """Launch the search without a stage of its own, as a user of the kernels does."""
+    curves, points = batch.intensity.shape
+    limits = np.tile([-np.inf, np.inf], (CONDITIONS, 1))
+    found = np.empty((curves, points // 2, FOUND_COLUMNS))
+    rows = np.arange(curves)
+    batch.launch(find_peaks, rows, batch.search, limits, -1, 0.5, found, np.zeros(curves, int))
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """Signatures of every kernel, from pipelines that together reach all of them."""
+    folder = tmp_path_factory.mktemp("blank")
+    curves = simulate(4, seed=3, phases=["hexagonal"], counts=20000.0, points=300)
+    blank = folder / "blank.h5"
+    write_stack(blank, curves.q, curves.expected[:1], curves.sigma[:1], title="blank")
+    backend = RecordingBackend()
+    settings = [
+        (),
+        REPLACED,
+        ("background.mode=power_law", "filter.method=moving_average"),
+        (
+            "background.mode=blank",
+            f"background.blank_file={blank}",
+            "background.factor=0.1",
+            "filter.method=median",
+        ),
+    ]
+    for q in (curves.q, np.tile(curves.q, (4, 1)) - 1e-3 * np.arange(4)[:, np.newaxis]):
+        for changes in settings:
+            batch = SampleBatch.from_arrays(
+                list("abcd"), q, curves.intensity, curves.sigma, backend
+            )
+            pipeline = Pipeline.load("standard").with_settings(changes)
+            Runtime(backend, pipeline=pipeline).run_on(batch)
+        launch_find_peaks(batch)
+    return backend.launched
+
+
+@pytest.fixture(scope="module")
+def cuda():
+    """`numba.cuda` with a compiler."""
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (pip install '.[test]')")
+    from numba import cuda
+    from numba.cuda.cudadrv import nvvm
+
+    try:
+        nvvm.NVVM()
+    except Exception as error:  # noqa: BLE001 whatever the toolkit says, it is the reason
+        pytest.skip(f"the NVVM compiler of numba-cuda[cu13] is missing: {error}")
+    return cuda
+
+
+def supports(capability):
+    from numba.cuda.cudadrv.nvrtc import get_supported_ccs
+
+    return capability in get_supported_ccs()
+
+
+def compile_ptx(cuda, kernel, signature, capability):
+    device = SimpleNamespace(compute_capability=capability)
+    with mock.patch("numba.cuda.dispatcher.get_current_device", lambda: device):
+        ptx, _ = cuda.compile_ptx(kernel.cuda_source(cuda), signature, cc=capability)
+    return ptx
+
+
+def test_the_pipelines_here_reach_every_kernel_of_the_package(launched):
+    assert set(launched) == set(KERNELS)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"sm_{c[0]}{c[1]}")
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_kernel_compiles_for_a_gpu_and_needs_little_local_memory(
+    name, capability, launched, cuda
+):
+    if not supports(capability):
+        pytest.skip(f"this CUDA toolkit does not know sm_{capability[0]}{capability[1]}")
+    kernel = KERNELS[name]
+    for signature in launched[name]:
+        ptx = compile_ptx(cuda, kernel, signature, capability)
+        assert re.search(rf"^\.target sm_{capability[0]}{capability[1]}\b", ptx, re.MULTILINE)
+        assert f"{name}_cuda" in ptx
+        if any(p.role is Role.ROW for p in kernel.parameters):
+            assert re.search(r"\bst\.global\.(v2\.)?[fb]64|\bld\.global\.[fb]64", ptx)
+        depots = re.findall(r"\.local .*__local_depot\d+\[(\d+)\]", ptx)
+        assert sum(map(int, depots)) < MOST_LOCAL_BYTES
