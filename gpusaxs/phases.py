@@ -78,7 +78,7 @@ PHASES: tuple[Phase, ...] = (
     ),
     Phase("Fm-3m", "cubic", (3, 4, 8, 11, 12, 16, 19, 20, 24, 27, 32, 35, 36, 40), log_prior=-0.2),
     Phase("Pm-3m", "cubic", (1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 16), log_prior=-0.2),
-    Phase("I4132", "cubic", (2, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26), log_prior=-1.5),
+    Phase("I4132", "cubic", (2, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26), log_prior=-0.6),
     Phase("HCP", "hcp", tuple(range(1, len(_HCP_RATIOS) + 1)), log_prior=-0.2),
 )
 

@@ -214,7 +214,7 @@ def process_peak(
     status = codes.FIT_TOO_FEW_POINTS
     chi2 = 0.0
     points = 0
-    for _ in range(_WINDOW_TRIALS):
+    for trial in range(_WINDOW_TRIALS):
         first = window_edge(q, search, noise, index, window * unit, unit, -1)
         points = window_edge(q, search, noise, index, window * unit, unit, 1) + 1 - first
         if points <= fit.PARAMETERS:
@@ -231,10 +231,13 @@ def process_peak(
         fwhm = workspace[fit.FWHM]
         if status == codes.FIT_SINGULAR or 1.0 / _WIDTH_OFF < fwhm < _WIDTH_OFF:
             break
-        unit *= fwhm
-        if unit > _BROADEST * origin:
+        if unit * fwhm > _BROADEST * origin:
+            unit *= fwhm
             status = codes.FIT_BOUND_HIT
             break
+        # The last fit stays in the unit in which it was made.
+        if trial + 1 < _WINDOW_TRIALS:
+            unit *= fwhm
     line[table.STATUS] = status
     # The search keeps away from a failed fit as far as this.
     line[table.FWHM] = min(unit, _BROADEST * origin)
