@@ -100,9 +100,9 @@ class SampleBatch:
         self.status: Array = backend.to_device(status)
         self.stage_num = np.zeros(curves, np.int64)
         self.background: Array = self._filled((curves, points), 0.0)
-        self.residual: Array = self._filled((curves, points), np.nan)
-        self.search: Array = self._filled((curves, points), np.nan)
-        self.noise: Array = self._filled((curves, points), np.nan)
+        self.residual: Array = backend.to_device(intensity.copy())
+        self.search: Array = backend.to_device(intensity.copy())
+        self.noise: Array = backend.to_device(sigma.copy())
         self.peaks: Array = self._filled((curves, MAX_PEAKS, table.PEAK_COLUMNS), np.nan)
         self.n_peaks: Array = self._filled((curves,), 0, np.int64)
         self.candidates: Array = self._filled(
@@ -114,7 +114,6 @@ class SampleBatch:
         self.verdict: Array = self._filled((curves,), table.VERDICT_NONE, np.int64)
         self.margin: Array = self._filled((curves,), np.nan)
         self.reasons: dict[int, str] = {}
-        self.restart_search(self.live_rows())
 
     def _filled(self, shape: tuple[int, ...], value: float, dtype: Any = np.float64) -> Array:
         array = self.backend.empty(shape, dtype)
@@ -205,7 +204,7 @@ class SampleBatch:
             status[i] |= int(repaired)
             for target, row in zip(padded, rows, strict=True):
                 target[i, : stop[i]] = row
-        return cls(ids, *padded, stop, status, backend)
+        return cls(ids, padded[0], padded[1], padded[2], stop, status, backend)
 
     def launch(self, kernel: CurveKernel, rows: IndexArray, *arguments: Any) -> None:
         """Run a kernel over the curves in `rows`: see `gpusaxs.backends.base.Backend.launch`."""
@@ -283,7 +282,7 @@ class SampleBatch:
         q = host["q"][row if host["q"].shape[0] > 1 else 0]
         peaks = [_peak(line) for line in host["peaks"][row, : host["n_peaks"][row]]]
         found = [
-            Peak(int(line[table.INDEX]), *map(float, line[1:]))
+            Peak(int(line[table.INDEX]), float(line[table.VALUE]), float(line[table.PROMINENCE]))
             for line in host["candidates"][row, : host["n_candidates"][row]]
         ]
         background = host["background"][row, keep].copy()
@@ -317,17 +316,39 @@ def _sigma(sample: Sample) -> FloatArray:
 
 
 def _known(sigma: FloatArray) -> FloatArray:
-    """Return sigma with NaN wherever it says nothing: zero, negative or infinite."""
+    """Return a copy of sigma with NaN wherever it says nothing: zero, negative or infinite."""
+    if (sigma > 0).all() and np.isfinite(sigma).all():
+        return np.array(sigma, dtype=np.float64, order="C")
     return np.where(np.isfinite(sigma) & (sigma > 0), sigma, np.nan)
 
 
+FITTED_COLUMNS = {
+    "q": table.Q,
+    "q_sigma": table.Q_SIGMA,
+    "fwhm": table.FWHM,
+    "fwhm_sigma": table.FWHM_SIGMA,
+    "height": table.HEIGHT,
+    "height_sigma": table.HEIGHT_SIGMA,
+    "area": table.AREA,
+    "area_sigma": table.AREA_SIGMA,
+    "eta": table.ETA,
+    "eta_sigma": table.ETA_SIGMA,
+    "level": table.LEVEL,
+    "slope": table.SLOPE,
+    "reduced_chi2": table.REDUCED_CHI2,
+}
+"""The fields of `Peak` that a fit fills, and their columns in the table of peaks."""
+
+
 def _peak(line: FloatArray) -> Peak:
-    values = [float(value) for value in line]
+    fitted = {name: float(line[column]) for name, column in FITTED_COLUMNS.items()}
     return Peak(
-        int(values[table.INDEX]),
-        *values[table.VALUE : table.STATUS],
-        status=FitStatus(int(values[table.STATUS])),
-        bragg=bool(values[table.BRAGG] == 1.0),
+        index=int(line[table.INDEX]),
+        value=float(line[table.VALUE]),
+        prominence=float(line[table.PROMINENCE]),
+        status=FitStatus(int(line[table.STATUS])),
+        bragg=bool(line[table.BRAGG] == 1.0),
+        **fitted,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag, StrEnum
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -245,6 +247,44 @@ class Sample:
                 )
         if self.metadata is None:
             self.metadata = FlowMetadata(self.id)
+
+    @classmethod
+    def from_object(cls, given: Any) -> Sample:
+        """Take over a curve from any object that has its attributes under these names.
+
+        Parameters
+        ----------
+        given
+            With ``q_values`` (1/nm), ``intensity``, ``intensity_err`` (or None) and ``metadata``:
+            a `FlowMetadata`, or anything with a ``sample_id``, which becomes the name.
+        """
+        metadata = given.metadata
+        if isinstance(metadata, Mapping):
+            name = metadata.get("sample_id")
+        else:
+            name = getattr(metadata, "sample_id", None)
+        return cls(
+            "sample" if name is None else str(name),
+            given.q_values,
+            given.intensity,
+            given.intensity_err,
+            metadata=metadata if isinstance(metadata, FlowMetadata) else None,
+        )
+
+    def to_object(self, kind: Callable[..., Any] = SimpleNamespace) -> Any:
+        """Hand the curve over under the names that `from_object` knows.
+
+        Parameters
+        ----------
+        kind
+            Called with ``q_values``, ``intensity``, ``intensity_err`` and ``metadata``.
+        """
+        return kind(
+            q_values=self.q,
+            intensity=self.intensity,
+            intensity_err=self.sigma,
+            metadata=self.metadata,
+        )
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the curve, its peaks and its reflections: see `gpusaxs.plot`.

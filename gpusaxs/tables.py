@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gpusaxs.batch import SampleBatch, reflections
+from gpusaxs.batch import FITTED_COLUMNS, SampleBatch, reflections
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.phases import PHASES
 from gpusaxs.sample import CurveStatus, FitStatus, Origin, Verdict
@@ -45,29 +45,13 @@ SAMPLES = pa.schema(
 """One row a curve. lattice, its sigma and d_spacing (2 pi / q of the strongest Bragg line) in nm,
 q in 1/nm; q_unit is the unit of the source. Null where there is no answer."""
 
-_FITTED = (
-    ("q", table.Q),
-    ("q_sigma", table.Q_SIGMA),
-    ("fwhm", table.FWHM),
-    ("fwhm_sigma", table.FWHM_SIGMA),
-    ("height", table.HEIGHT),
-    ("height_sigma", table.HEIGHT_SIGMA),
-    ("area", table.AREA),
-    ("area_sigma", table.AREA_SIGMA),
-    ("eta", table.ETA),
-    ("eta_sigma", table.ETA_SIGMA),
-    ("level", table.LEVEL),
-    ("slope", table.SLOPE),
-    ("prominence", table.PROMINENCE),
-    ("value", table.VALUE),
-    ("reduced_chi2", table.REDUCED_CHI2),
-)
+_FITTED = FITTED_COLUMNS | {"prominence": table.PROMINENCE, "value": table.VALUE}
 
 PEAKS = pa.schema(
     [
         ("id", pa.string()),
         ("index", pa.int32()),
-        *((name, pa.float64()) for name, _ in _FITTED),
+        *((name, pa.float64()) for name in _FITTED),
         ("bragg", pa.bool_()),
         ("status", _TEXT),
     ]
@@ -204,7 +188,7 @@ def _peaks(ids: list[str], peaks: NDArray[np.float64], n_peaks: NDArray[np.int64
     columns: dict[str, Any] = {
         "id": pa.array(np.array(ids, object)[curve], pa.string()),
         "index": lines[:, table.INDEX].astype(np.int32),
-        **{name: lines[:, column] for name, column in _FITTED},
+        **{name: lines[:, column] for name, column in _FITTED.items()},
         "bragg": lines[:, table.BRAGG] == 1.0,
         "status": pa.array(names[lines[:, table.STATUS].astype(np.int64)], pa.string()),
     }

@@ -31,7 +31,7 @@ _LOG_HEIGHT = 3
 _FWHM = 4
 _RARITY = 5
 _ASSIGNED = 6
-_KEPT = 7
+_REACH = 7
 _LINE_ROWS = 8
 # Rows of the table of the best lattice of each phase.
 _SCORE = 0
@@ -269,6 +269,10 @@ def collect_lines(peaks, n_peaks, limits, lines):  # type: ignore[no-untyped-def
         lines[_Q, place] = centre
         lines[_FIT_SIGMA, place] = math.sqrt(fitted)
         lines[_MATCH_SIGMA, place] = math.sqrt(fitted + (limits[CENTRE_BY_Q] * centre) ** 2)
+        lines[_REACH, place] = min(
+            limits[TOLERANCE] * centre,
+            limits[TOLERANCE_SIGMAS] * lines[_MATCH_SIGMA, place],
+        )
         lines[_LOG_HEIGHT, place] = math.log(peaks[j, table.HEIGHT])
         lines[_FWHM, place] = fwhm
         count += 1
@@ -280,26 +284,22 @@ def collect_lines(peaks, n_peaks, limits, lines):  # type: ignore[no-untyped-def
 
 
 @device_function
-def assign(lines, count, positions, reflections, beta, limits):  # type: ignore[no-untyped-def]
+def assign(lines, count, positions, reflections, beta):  # type: ignore[no-untyped-def]
     """Give each line the nearest reflection within tolerance, one to one; return the matches."""
     matches = 0
     k = 0
+    inverse = 1.0 / beta
     for j in range(count):
-        centre = lines[_Q, j]
-        while k + 1 < reflections and abs(beta * positions[k + 1] - centre) <= abs(
-            beta * positions[k] - centre
-        ):
+        s = lines[_Q, j] * inverse
+        while k + 1 < reflections and positions[k] + positions[k + 1] <= 2.0 * s:
             k += 1
-        tolerance = min(
-            limits[TOLERANCE] * centre, limits[TOLERANCE_SIGMAS] * lines[_MATCH_SIGMA, j]
-        )
-        distance = abs(beta * positions[k] - centre)
         lines[_ASSIGNED, j] = -1.0
-        if distance > tolerance:
+        distance = abs(positions[k] - s)
+        if distance > lines[_REACH, j] * inverse:
             continue
         previous = j - 1
         if previous >= 0 and lines[_ASSIGNED, previous] == k:
-            if abs(beta * positions[k] - lines[_Q, previous]) <= distance:
+            if abs(positions[k] - lines[_Q, previous] * inverse) <= distance:
                 continue
             lines[_ASSIGNED, previous] = -1.0
             matches -= 1
@@ -440,24 +440,21 @@ def best_lattice(  # type: ignore[no-untyped-def]
     best_beta = math.nan
     best_matches = 0
     strongest = 0
-    second = -1
     for j in range(1, count):
         if lines[_LOG_HEIGHT, j] > lines[_LOG_HEIGHT, strongest]:
-            second = strongest
             strongest = j
-        elif second < 0 or lines[_LOG_HEIGHT, j] > lines[_LOG_HEIGHT, second]:
-            second = j
-    for attempt in range(3):
-        base = strongest if attempt == 0 else (0 if attempt == 1 else second)
-        if base < 0 or (attempt == 1 and base == strongest) or (attempt == 2 and base == 0):
-            continue
+    for attempt in range(2):
+        base = strongest if attempt == 0 else 0
+        # Lattices that explain every line come up from any of them.
+        if attempt == 1 and (strongest == 0 or best_matches == count):
+            break
         for k in range(min(candidates, reflections)):
             beta = lines[_Q, base] / positions[k]
             # A lattice that was found from another line needs no second look, nor does one that
             # explains far less than the best.
             if abs(beta - best_beta) < _SAME_LATTICE * beta:
                 continue
-            matches = assign(lines, count, positions, reflections, beta, limits)
+            matches = assign(lines, count, positions, reflections, beta)
             if matches < 2 or 3 * matches < 2 * best_matches:
                 continue
             beta, information = fit_beta(lines, count, positions)
@@ -465,7 +462,7 @@ def best_lattice(  # type: ignore[no-untyped-def]
                 continue
             if mean_width(lines, count) > broadest * beta:
                 continue
-            matches = assign(lines, count, positions, reflections, beta, limits)
+            matches = assign(lines, count, positions, reflections, beta)
             enough = first_two_suffice(lines, count, first_two)
             if matches < 2 or (matches < 3 and not enough):
                 continue
@@ -499,7 +496,7 @@ def write_phase(  # type: ignore[no-untyped-def]
     row, phase, score, beta, lines, count, positions, reflections, q, limits
 ):
     """Write a phase with its lattice parameter, and the reflections matched and missing."""
-    assign(lines, count, positions, reflections, beta, limits)
+    assign(lines, count, positions, reflections, beta)
     beta, information = fit_beta(lines, count, positions)
     matched = 0
     matches = 0

@@ -29,14 +29,14 @@ def fourth_difference(values, i, lag):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def difference_sigma(sigma, i, lag):  # type: ignore[no-untyped-def]
-    """Standard uncertainty of the fourth difference, from that of the points."""
+def difference_variance(sigma, i, lag):  # type: ignore[no-untyped-def]
+    """Variance of the fourth difference, from the standard uncertainty of the points."""
     a = sigma[i - 2 * lag]
     b = sigma[i - lag]
     c = sigma[i]
     d = sigma[i + lag]
     e = sigma[i + 2 * lag]
-    return math.sqrt(a * a + 16.0 * b * b + 36.0 * c * c + 16.0 * d * d + e * e)
+    return a * a + 16.0 * b * b + 36.0 * c * c + 16.0 * d * d + e * e
 
 
 @device_function
@@ -50,8 +50,10 @@ def noise_ratio(intensity, sigma, first, last, lag, work):  # type: ignore[no-un
     count = max(0, (min(last, points - 2 * lag) - begin + lag - 1) // lag)
     for j in range(count):
         i = begin + j * lag
-        work[j] = abs(fourth_difference(intensity, i, lag)) / difference_sigma(sigma, i, lag)
-    return median(work, count) / _NORMAL if count > 0 else math.nan
+        difference = fourth_difference(intensity, i, lag)
+        work[j] = difference * difference / difference_variance(sigma, i, lag)
+    # The root of the median is the median of the roots.
+    return math.sqrt(median(work, count)) / _NORMAL if count > 0 else math.nan
 
 
 @device_function
@@ -207,9 +209,9 @@ def noise_level(
             work[i - first] = noise[i]
         levels[b] = median(work, last - first)
         begin = max(first, 2 * window)
-        count = max(0, min(last, points - 2 * window) - begin)
+        count = max(0, min(last, points - 2 * window) - begin) // 2
         for j in range(count):
-            work[j] = abs(fourth_difference(values, begin + j, window))
+            work[j] = abs(fourth_difference(values, begin + 2 * j, window))
         if count > 0:
             shown = median(work, count) / (_NORMAL * math.sqrt(_GAIN))
             ratios[known] = shown / levels[b]

@@ -28,9 +28,20 @@ class Backend(Protocol):
         The array module, numpy or cupy.
     """
 
-    name: str
-    order: Literal["C", "F"]
-    xp: Any
+    @property
+    def name(self) -> str:
+        """Name of the backend."""
+        ...
+
+    @property
+    def order(self) -> Literal["C", "F"]:
+        """Memory order of its arrays."""
+        ...
+
+    @property
+    def xp(self) -> Any:
+        """Its array module."""
+        ...
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Array:
         """Return an uninitialised array in the backend's order."""

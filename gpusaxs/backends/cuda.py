@@ -72,7 +72,8 @@ class CudaBackend:
         self.simulated = bool(config.ENABLE_CUDASIM)
         self._stream: Any = 0
         if not self.simulated:
-            self._cupy_stream = self.xp.cuda.Stream(non_blocking=True)
+            # Ordered with the default stream, on which the arrays are filled and indexed.
+            self._cupy_stream = self.xp.cuda.Stream(non_blocking=False)
             self._stream = self._cuda.external_stream(self._cupy_stream.ptr)
 
     def _on_stream(self) -> Any:

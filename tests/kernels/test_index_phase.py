@@ -1,0 +1,238 @@
+"""Phases named from lines whose origin is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from gpusaxs.kernels import peak_table as table
+from gpusaxs.kernels import status as codes
+from gpusaxs.kernels.index_phase import index_phase
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpusaxs.phases import PHASE_BY_NAME, PHASES
+from gpusaxs.stages.phase import Phase
+
+VERDICTS = {
+    table.VERDICT_NONE: "none",
+    table.VERDICT_UNINDEXED: "unindexed",
+    table.VERDICT_AMBIGUOUS: "ambiguous",
+    table.VERDICT_IDENTIFIED: "identified",
+}
+
+
+@dataclass
+class Answer:
+    """What the kernel concludes."""
+
+    verdict: str
+    phases: list[str]
+    lattices: list[float]
+    bragg: int
+    margin: float
+    matched: int
+
+
+def peaks_at(centres: Any, fwhm: Any = 0.01, height: Any = 100.0, **columns: Any) -> Any:
+    """A table of fitted peaks, the highest first."""
+    centres = np.asarray(centres, np.float64)
+    lines = np.full((centres.size, table.PEAK_COLUMNS), np.nan)
+    for column, value in (
+        (table.Q, centres),
+        (table.Q_SIGMA, 1e-4),
+        (table.FWHM, fwhm),
+        (table.HEIGHT, height),
+        (table.HEIGHT_SIGMA, 1.0),
+        (table.REDUCED_CHI2, 1.0),
+        (table.STATUS, codes.FIT_CONVERGED),
+        *((getattr(table, name.upper()), value) for name, value in columns.items()),
+    ):
+        lines[:, column] = value
+    return lines[np.argsort(-lines[:, table.HEIGHT], kind="stable")]
+
+
+def index(run, lines: Any, low: float = 0.05, high: float | None = None, **options: Any) -> Answer:
+    """Index peaks in a curve from `low` to `high`, by default just beyond the last one."""
+    end = lines[:, table.Q].max() * 1.02 + 0.02 if high is None else high
+    q = np.linspace(low, end, 500)
+    phases = np.full((table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
+    n_phases, verdict = np.zeros(1, np.int64), np.full(1, -1)
+    margin = np.zeros(1)
+    tables = Phase(**options)._tables
+    count = np.array([len(lines)])
+    given_lines = lines.copy()
+    run(
+        index_phase, q, np.ones(500), given_lines, count, *tables, phases, n_phases, verdict, margin
+    )
+    found = phases[: n_phases[0]]
+    return Answer(
+        VERDICTS[int(verdict[0])],
+        [PHASES[int(row[table.PHASE])].name for row in found],
+        [float(row[table.LATTICE]) for row in found],
+        int((given_lines[:, table.BRAGG] == 1.0).sum()),
+        float(margin[0]),
+        int(found[0, table.MATCHED]).bit_count() if len(found) else 0,
+    )
+
+
+@pytest.mark.parametrize("lattice", [4.7, 9.0, 23.0])
+@pytest.mark.parametrize("name", PHASE_BY_NAME)
+def test_exact_lines_name_their_phase_and_its_lattice(run, name, lattice):
+    centres = PHASE_BY_NAME[name].q(lattice)[:8]
+    answer = index(run, peaks_at(centres, fwhm=0.01 * centres[0]), low=0.2 * centres[0])
+    assert (answer.verdict, answer.phases) == ("identified", [name])
+    np.testing.assert_allclose(answer.lattices, lattice, rtol=1e-6)
+    assert answer.bragg == answer.matched == 8
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(sorted(PHASE_BY_NAME)), st.floats(4.0, 40.0), st.randoms())
+def test_the_order_of_equally_high_peaks_does_not_matter(run, name, lattice, random):
+    centres = PHASE_BY_NAME[name].q(lattice)[:8]
+    lines = peaks_at(centres, fwhm=0.01 * centres[0])
+    shuffled = lines[random.sample(range(len(lines)), len(lines))]
+    answer = index(run, shuffled, low=0.2 * centres[0])
+    assert (answer.verdict, answer.phases) == ("identified", [name])
+    np.testing.assert_allclose(answer.lattices, lattice, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", PHASE_BY_NAME)
+def test_centres_off_by_their_uncertainty_give_the_lattice_within_a_few_of_its_own(run, name):
+    rng = np.random.default_rng(1)
+    centres = PHASE_BY_NAME[name].q(12.0)[:8]
+    lines = peaks_at(centres * rng.normal(1.0, 5e-4, centres.size), fwhm=0.01 * centres[0])
+    answer = index(run, lines, low=0.2 * centres[0])
+    assert name in answer.phases
+    np.testing.assert_allclose(answer.lattices[answer.phases.index(name)], 12.0, rtol=1e-3)
+
+
+def test_no_peaks_are_no_phase(run):
+    assert index(run, peaks_at([]), high=2.0).verdict == "none"
+
+
+def test_one_line_alone_is_unindexed(run):
+    answer = index(run, peaks_at([0.8]), high=2.0)
+    assert (answer.verdict, answer.phases, answer.bragg) == ("unindexed", [], 1)
+    assert np.isnan(answer.margin)
+
+
+def test_two_lines_at_one_and_root_three_are_hexagonal(run):
+    answer = index(run, peaks_at([0.8, 0.8 * np.sqrt(3.0)]))
+    assert (answer.verdict, answer.phases) == ("identified", ["hexagonal"])
+
+
+def test_two_lines_at_one_and_two_are_lamellar(run):
+    answer = index(run, peaks_at([0.8, 1.6]))
+    assert (answer.verdict, answer.phases) == ("identified", ["lamellar"])
+    np.testing.assert_allclose(answer.lattices, 2.0 * np.pi / 0.8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ratio", [1.6, 1.3, 2.5])
+def test_two_lines_at_another_ratio_are_unindexed(run, ratio):
+    answer = index(run, peaks_at([0.8, 0.8 * ratio]))
+    assert (answer.verdict, answer.phases) == ("unindexed", [])
+
+
+def test_lines_at_no_lattice_are_unindexed(run):
+    assert index(run, peaks_at([0.8, 0.97, 1.27, 1.51])).verdict == "unindexed"
+
+
+def test_broad_humps_are_no_phase(run):
+    centres = np.array([0.5, 1.0, 1.5])
+    answer = index(run, peaks_at(centres, fwhm=0.3 * centres), high=3.0)
+    assert (answer.verdict, answer.bragg) == ("none", 0)
+
+
+def test_evenly_spaced_broad_lobes_are_no_phase(run):
+    # A sphere's: they follow each other at pi / R and are half as broad.
+    centres = 0.6 + 0.3 * np.arange(7)
+    heights = 1e4 * centres**-4.0
+    lines = peaks_at(centres, fwhm=0.12, height=heights, height_sigma=0.01 * heights)
+    answer = index(run, lines, high=3.0)
+    assert (answer.verdict, answer.bragg) == ("none", 0)
+
+
+def test_as_many_narrow_lines_as_evenly_spaced_are_a_stack(run):
+    centres = 0.3 * np.arange(1, 8)
+    answer = index(run, peaks_at(centres))
+    assert (answer.verdict, answer.phases) == ("identified", ["lamellar"])
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"status": codes.FIT_BOUND_HIT},
+        {"status": codes.FIT_SINGULAR},
+        {"status": codes.FIT_TOO_FEW_POINTS},
+        {"status": codes.FIT_NOT_CONVERGED},
+        {"height_sigma": 40.0},
+        {"height_sigma": 5.0, "reduced_chi2": 100.0},
+    ],
+    ids=str,
+)
+def test_a_peak_that_is_not_sure_is_no_line(run, columns):
+    answer = index(run, peaks_at([0.8, 1.6, 2.4], **columns))
+    assert (answer.verdict, answer.bragg) == ("none", 0)
+
+
+def test_a_shape_at_its_limit_is_a_line_all_the_same(run):
+    lines = peaks_at([0.8, 1.6, 2.4], status=codes.FIT_SHAPE_AT_LIMIT)
+    assert index(run, lines).phases == ["lamellar"]
+
+
+def test_a_faint_peak_below_the_strongest_line_is_its_satellite(run):
+    lines = peaks_at([0.7, 0.8, 1.6, 2.4], height=np.array([2.0, 100.0, 60.0, 50.0]),
+                     height_sigma=0.1)  # fmt: skip
+    answer = index(run, lines)
+    assert answer.bragg == 3
+    assert answer.phases == ["lamellar"]
+
+
+def test_a_peak_cut_off_by_the_end_of_the_curve_is_no_line(run):
+    assert index(run, peaks_at([0.8, 1.6, 2.4]), low=0.795).bragg == 2
+    assert index(run, peaks_at([0.8, 1.6, 2.4]), high=2.405).bragg == 2
+
+
+def test_a_missing_reflection_is_named(run):
+    centres = PHASE_BY_NAME["hexagonal"].q(9.0)[[0, 1, 2, 4, 5]]
+    q = np.linspace(0.3, centres[-1] + 0.03, 500)
+    phases = np.full((table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
+    n_phases, verdict, margin = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
+    lines = peaks_at(centres)
+    run(index_phase, q, np.ones(500), lines, np.array([5]), *Phase()._tables, phases, n_phases,
+        verdict, margin)  # fmt: skip
+    row = phases[0]
+    assert PHASES[int(row[table.PHASE])].name == "hexagonal"
+    assert int(row[table.MATCHED]) == 0b110111
+    assert int(row[table.MISSING]) == 0b001000
+
+
+def test_only_the_phases_asked_for_are_named(run):
+    centres = PHASE_BY_NAME["hexagonal"].q(9.0)[:6]
+    answer = index(run, peaks_at(centres), phases=("lamellar", "Ia-3d"))
+    assert "hexagonal" not in answer.phases
+
+
+def test_what_is_ambiguous_names_the_candidates_and_a_margin(run):
+    centres = PHASE_BY_NAME["hexagonal"].q(9.0)[:6]
+    answer = index(run, peaks_at(centres), min_margin=1000.0)
+    assert answer.verdict == "ambiguous"
+    assert answer.phases[0] == "hexagonal"
+    assert 0.0 < answer.margin < 1000.0
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.floats(0.1, 5.0), max_size=32, unique=True), st.integers(0, 2**32 - 1))
+def test_whatever_the_peaks_there_is_a_verdict_and_finite_lattices(run, centres, seed):
+    rng = np.random.default_rng(seed)
+    lines = peaks_at(
+        centres,
+        fwhm=rng.uniform(0.001, 0.3, len(centres)),
+        height=rng.uniform(1.0, 1e3, len(centres)),
+    )
+    answer = index(run, lines, high=6.0)
+    assert np.isfinite(answer.lattices).all()
+    assert (answer.verdict in ("identified", "ambiguous")) == bool(answer.phases)
