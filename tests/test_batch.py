@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from gpusaxs.kernels import peak_table as table
@@ -204,11 +206,9 @@ def test_peaks_of_the_tables_are_peaks_of_the_sample():
     batch.n_candidates[1] = 2
     metadata = batch.to_samples()[1].metadata
     [peak] = metadata.processed_peaks
-    for column, name in enumerate(
-        "value prominence q q_sigma fwhm fwhm_sigma height height_sigma area area_sigma eta "
-        "eta_sigma level slope reduced_chi2".split(),
-        start=1,
-    ):
+    fitted = [field.name for field in fields(peak)][1:-2]
+    assert table.VALUE + len(fitted) == table.STATUS
+    for column, name in enumerate(fitted, start=table.VALUE):
         assert getattr(peak, name) == column
     assert (peak.index, peak.status, peak.bragg) == (0, FitStatus.BOUND_HIT, True)
     assert [p.index for p in metadata.unprocessed_peaks] == [30, 12]

@@ -57,12 +57,12 @@ class Phase(Stage):
     centre_by_q: float = parameter(
         0.002, "Uncertainty of a centre that no fit knows of: the q scale, over q.", ge=0.0
     )
-    min_score: float = parameter(13.0, "Log Bayes factor that a phase needs.")
+    min_score: float = parameter(14.0, "Log Bayes factor that a phase needs.")
     min_score_two_lines: float = parameter(
         4.0, "The same for a phase named from two lines, where no third one can be expected."
     )
     min_margin: float = parameter(
-        0.25, "Lead in log Bayes factor that names the best phase.", ge=0.0
+        0.5, "Lead in log Bayes factor that names the best phase.", ge=0.0
     )
     min_margin_two_lines: float = parameter(
         2.0, "The same for a phase named from two lines.", ge=0.0

@@ -44,8 +44,9 @@ def test_the_points_kept_are_those_in_range_that_are_not_skipped(
     run, q_min, q_max, skip_first, skip_last
 ):
     start, stop, status = kept(run, Q, None, q_min, q_max, skip_first, skip_last)
-    index = np.arange(Q.size)
-    inside = (Q >= q_min) & (Q <= q_max) & (index >= skip_first) & (index < Q.size - skip_last)
+    inside = (Q >= q_min) & (Q <= q_max)  # noqa: SIM300
+    inside[:skip_first] = False
+    inside[Q.size - skip_last :] = False
     if inside.sum() < MIN_POINTS:
         assert status == codes.TOO_FEW_POINTS
     else:

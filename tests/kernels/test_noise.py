@@ -69,14 +69,19 @@ def test_sigma_is_never_scaled_down_by_more_than_the_least_ratio(run):
     np.testing.assert_allclose(after, 20.0 * truth, rtol=1e-12)
 
 
-def test_noise_that_neighbours_share_is_seen_from_afar(run):
-    intensity, truth = simulated(1, peaks=False)
-    rng = np.random.default_rng(5)
-    shared = np.convolve(rng.normal(size=Q.size + 2), np.ones(3) / np.sqrt(3.0), mode="valid")
+def shared_by_neighbours(points, seed=5):
+    """Unit noise of which neighbours have half in common."""
+    alone = np.random.default_rng(seed).normal(size=points + 1)
+    return (alone[1:] + alone[:-1]) / np.sqrt(2.0)
+
+
+@pytest.mark.parametrize("stated", [0.3, 1.0])
+def test_noise_that_neighbours_share_is_seen_from_further_away(run, stated):
     smooth = 400.0 * np.exp(-1.2 * Q) + 20.0
-    after, status = check(run, smooth + truth * shared, 0.3 * truth)
-    assert status == codes.SIGMA_RESCALED
-    np.testing.assert_allclose(np.median(after / truth), 1.0, atol=0.2)
+    truth = np.sqrt(smooth)
+    intensity = smooth + truth * shared_by_neighbours(Q.size)
+    after, _ = check(run, intensity, stated * truth)
+    np.testing.assert_allclose(np.median(after / truth), 1.0, atol=0.1)
 
 
 def test_scatter_in_one_block_is_found_there_alone(run):
@@ -131,15 +136,39 @@ def test_a_curve_without_noise_has_no_signal_to_estimate_it_from(run):
     assert status & codes.NO_SIGNAL
 
 
+def level_of(run, values, noise_row, window=1, tolerance=1.2):
+    row = noise_row.copy()
+    run(noise_level, values, row, 64, window, tolerance)
+    return row
+
+
 def test_the_level_is_the_median_of_a_block_and_ignores_peaks(run):
     row = np.linspace(1.0, 2.0, 640)
-    level = row.copy()
-    level[300:310] = 50.0
-    run(noise_level, level, 64)
-    np.testing.assert_allclose(level, row, rtol=0.06)
+    peaked = row.copy()
+    peaked[300:310] = 50.0
+    np.testing.assert_allclose(level_of(run, np.zeros(640), peaked), row, rtol=0.06)
 
 
-def test_the_level_of_a_short_curve_is_one_number(run):
-    row = np.array([3.0, 1.0, 2.0, 9.0, 2.5])
-    run(noise_level, row, 64)
-    np.testing.assert_array_equal(row, 2.5)
+@pytest.mark.parametrize("points", [1, 5, 63])
+def test_the_level_of_a_short_curve_is_one_number(run, points):
+    row = np.random.default_rng(1).uniform(1.0, 9.0, points)
+    expected = np.sort(row)[(points - 1) // 2]
+    np.testing.assert_array_equal(level_of(run, np.zeros(points), row), expected)
+
+
+def test_the_level_of_independent_noise_is_that_of_the_smoothed_curve(run):
+    smoothed = np.convolve(np.random.default_rng(1).normal(size=2000), np.ones(5) / 5, "same")
+    row = np.full(2000, 1.0 / np.sqrt(5.0))
+    np.testing.assert_allclose(level_of(run, smoothed, row, 5), row, rtol=1e-12)
+
+
+def test_where_neighbours_share_noise_smoothing_gains_less_and_the_level_says_so(run):
+    rng = np.random.default_rng(1)
+    shared = np.convolve(rng.normal(size=4003), np.ones(4) / 2.0, "valid")
+    smoothed = np.convolve(shared, np.ones(5) / 5, "same")
+    expected = np.full(4000, 1.0 / np.sqrt(5.0))
+    level = level_of(run, smoothed, expected, 5, 1.1)
+    # Not all that is shared is seen, but never more.
+    assert 1.1 * expected[0] < level[0] < smoothed.std()
+    np.testing.assert_allclose(level, level[0], rtol=1e-12)
+    np.testing.assert_array_equal(level_of(run, smoothed, expected, 5, 2.0), expected)

@@ -69,7 +69,9 @@ def process_one(intensity, sigma=None, index=None, prominence=None, **options):
     at = int(np.argmax(intensity)) if index is None else index
     much = np.ptp(intensity) if prominence is None else prominence
     noise = np.ones_like(intensity) if sigma is None else sigma
-    line, residual, searched = process(intensity[np.newaxis], noise[np.newaxis], at, much, **options)
+    line, residual, searched = process(
+        intensity[np.newaxis], noise[np.newaxis], at, much, **options
+    )
     return line[0], residual[0], searched[0]
 
 

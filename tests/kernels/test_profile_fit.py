@@ -184,9 +184,7 @@ def test_a_shape_at_its_limit_is_no_failure(eta):
     # Beyond the limit: flatter than a Gaussian, or with more in its tails than a Lorentzian.
     truth = TRUTH.copy()
     truth[fit.ETA] = eta + 0.2 * (2.0 * eta - 1.0)
-    status, _, found, _ = fitted(
-        X, noisy(truth), np.ones(80), START, *bounded(eta=(0.0, 1.0))
-    )
+    status, _, found, _ = fitted(X, noisy(truth), np.ones(80), START, *bounded(eta=(0.0, 1.0)))
     assert status == codes.FIT_SHAPE_AT_LIMIT
     assert found[fit.ETA] == eta
 

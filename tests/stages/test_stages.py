@@ -98,7 +98,9 @@ def test_a_file_has_one_stage(monkeypatch, tmp_path, number):
     monkeypatch.setattr(stages, "__path__", [str(tmp_path)])
     stage_types.cache_clear()
     try:
-        with pytest.raises(PipelineError, match=rf"one stage in gpusaxs.stages.several. Got {number}"):
+        with pytest.raises(
+            PipelineError, match=rf"one stage in gpusaxs.stages.several. Got {number}"
+        ):
             stage_types()
     finally:
         stage_types.cache_clear()
