@@ -150,8 +150,9 @@ class SampleBatch:
             sigma = np.full_like(intensity, np.nan)
         shared = q.ndim == 1
         if shared and is_sound(q):
-            sound = np.isfinite(intensity).all(axis=1) & (np.ptp(intensity, axis=1) > 0)
-            if sound.all():
+            # A sum is finite only if every term is.
+            finite = np.isfinite(intensity.sum(axis=1))
+            if finite.all() and (intensity.max(axis=1) > intensity.min(axis=1)).all():
                 return cls(
                     ids,
                     q[np.newaxis, :].copy(),
@@ -317,7 +318,7 @@ def _sigma(sample: Sample) -> FloatArray:
 
 def _known(sigma: FloatArray) -> FloatArray:
     """Return a copy of sigma with NaN wherever it says nothing: zero, negative or infinite."""
-    if (sigma > 0).all() and np.isfinite(sigma).all():
+    if (sigma > 0).all() and np.isfinite(sigma.sum()):
         return np.array(sigma, dtype=np.float64, order="C")
     return np.where(np.isfinite(sigma) & (sigma > 0), sigma, np.nan)
 

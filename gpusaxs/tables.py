@@ -124,7 +124,20 @@ def unread(curve_id: str, source: str, reason: str) -> Tables:
 _ARRAYS = (
     "q", "start", "stop", "status", "peaks", "n_peaks", "phases", "n_phases", "verdict", "margin",
 )  # fmt: skip
-_VERDICTS = np.array([Verdict.NONE, Verdict.UNINDEXED, Verdict.AMBIGUOUS, Verdict.IDENTIFIED])
+# In the order of the kernel's VERDICT_ codes.
+_VERDICTS = (Verdict.NONE, Verdict.UNINDEXED, Verdict.AMBIGUOUS, Verdict.IDENTIFIED)
+
+
+def _words(
+    which: NDArray[np.int64], words: list[str], null: NDArray[np.bool_] | None = None
+) -> pa.DictionaryArray:
+    """Return ``words[which]`` as a column, null where `null` says so."""
+    return pa.DictionaryArray.from_arrays(pa.array(which.astype(np.int32), mask=null), words)
+
+
+def _column(values: Any, kind: pa.DataType) -> pa.Array:
+    column = values if isinstance(values, pa.Array) else pa.array(values)
+    return column if column.type == kind else column.cast(kind)
 
 
 def _samples(
@@ -134,10 +147,9 @@ def _samples(
     origins: Sequence[Origin],
 ) -> pa.Table:
     curves = np.arange(len(batch))
-    verdict = np.where(failed, Verdict.FAILED, _VERDICTS[host["verdict"]])
-    identified = verdict == Verdict.IDENTIFIED
+    kind = np.where(failed, len(_VERDICTS), host["verdict"])
+    identified = ~failed & (host["verdict"] == table.VERDICT_IDENTIFIED)
     best = host["phases"][:, 0, :]
-    names = np.array([phase.name for phase in PHASES], object)
     number = np.where(identified, best[:, table.PHASE], 0).astype(np.int64)
     used = np.arange(batch.max_peaks) < host["n_peaks"][:, np.newaxis]
     bragg = used & (host["peaks"][:, :, table.BRAGG] == 1.0)
@@ -146,20 +158,19 @@ def _samples(
     first, last = host["start"], host["stop"] - 1
     some = last >= first
     q_row = np.where(host["q"].shape[0] > 1, curves, 0)
-    labels = {int(code): CurveStatus(int(code)) for code in np.unique(host["status"])}
-    reasons = [
-        batch.reasons.get(row, labels[int(code)].explanation) if code else None
-        for row, code in enumerate(host["status"])
-    ]
+    codes, which = np.unique(host["status"], return_inverse=True)
+    statuses = [CurveStatus(int(code)) for code in codes]
+    words = [status.explanation or None for status in statuses]
+    reasons = [batch.reasons.get(row, words[kind]) for row, kind in enumerate(which)]
 
     def number_or_null(values: NDArray[Any], known: NDArray[np.bool_]) -> pa.Array:
         return pa.array(values, mask=~(known & np.isfinite(values)))
 
     columns = {
         "id": pa.array(batch.ids, pa.string()),
-        "status": [labels[int(code)].label for code in host["status"]],
-        "verdict": [str(value) for value in verdict],
-        "phase": pa.array(names[number], pa.string(), mask=~identified),
+        "status": _words(which, [status.label for status in statuses]),
+        "verdict": _words(kind, [*map(str, _VERDICTS), str(Verdict.FAILED)]),
+        "phase": _words(number, [phase.name for phase in PHASES], ~identified),
         "lattice": number_or_null(best[:, table.LATTICE], identified),
         "lattice_sigma": number_or_null(best[:, table.LATTICE_SIGMA], identified),
         "score": number_or_null(best[:, table.SCORE], ~failed & (host["n_phases"] > 0)),
@@ -177,22 +188,23 @@ def _samples(
         "q_unit": [origin.q_unit for origin in origins],
         "q_unit_from": [origin.q_unit_from for origin in origins],
     }
-    arrays = [pa.array(columns[f.name]).cast(f.type) for f in SAMPLES]
+    arrays = [_column(columns[f.name], f.type) for f in SAMPLES]
     return pa.Table.from_arrays(arrays, schema=SAMPLES)
 
 
 def _peaks(ids: list[str], peaks: NDArray[np.float64], n_peaks: NDArray[np.int64]) -> pa.Table:
     curve, slot = np.nonzero(np.arange(peaks.shape[1]) < n_peaks[:, np.newaxis])
     lines = peaks[curve, slot]
-    names = np.array([status.label for status in FitStatus], object)
     columns: dict[str, Any] = {
         "id": pa.array(np.array(ids, object)[curve], pa.string()),
         "index": lines[:, table.INDEX].astype(np.int32),
         **{name: lines[:, column] for name, column in _FITTED.items()},
         "bragg": lines[:, table.BRAGG] == 1.0,
-        "status": pa.array(names[lines[:, table.STATUS].astype(np.int64)], pa.string()),
+        "status": _words(
+            lines[:, table.STATUS].astype(np.int64), [status.label for status in FitStatus]
+        ),
     }
-    arrays = [pa.array(columns[f.name]).cast(f.type) for f in PEAKS]
+    arrays = [_column(columns[f.name], f.type) for f in PEAKS]
     return pa.Table.from_arrays(arrays, schema=PEAKS)
 
 
@@ -219,5 +231,5 @@ def _phases(ids: list[str], phases: NDArray[np.float64], n_phases: NDArray[np.in
         "matched": listed(table.MATCHED),
         "missing": listed(table.MISSING),
     }
-    arrays = [pa.array(columns[f.name]).cast(f.type) for f in PHASE_ROWS]
+    arrays = [_column(columns[f.name], f.type) for f in PHASE_ROWS]
     return pa.Table.from_arrays(arrays, schema=PHASE_ROWS)

@@ -41,15 +41,17 @@ def difference_variance(sigma, i, lag):  # type: ignore[no-untyped-def]
 
 @device_function
 def noise_ratio(intensity, sigma, first, last, lag, work):  # type: ignore[no-untyped-def]
-    """Robust noise over what sigma says, on every `lag`-th point from first to last; NaN without.
+    """Robust noise over what sigma says, on every other point from first to last; NaN without.
 
     work : (points,) float64
     """
     points = intensity.shape[0]
     begin = max(first, 2 * lag)
-    count = max(0, (min(last, points - 2 * lag) - begin + lag - 1) // lag)
+    # Neighbouring differences say nearly the same.
+    stride = max(2, lag)
+    count = max(0, (min(last, points - 2 * lag) - begin + stride - 1) // stride)
     for j in range(count):
-        i = begin + j * lag
+        i = begin + j * stride
         difference = fourth_difference(intensity, i, lag)
         work[j] = difference * difference / difference_variance(sigma, i, lag)
     # The root of the median is the median of the roots.

@@ -1,0 +1,1 @@
+"""How fast gpusaxs is, beside the same work written with SciPy."""

@@ -1,0 +1,246 @@
+"""What is measured: curves a second, where the time goes, kernels beside SciPy, and memory."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gpusaxs.kernels.curve_kernel import CurveKernel
+from gpusaxs.kernels.find_peaks import CONDITIONS, find_peak
+from gpusaxs.kernels.savgol import savgol
+from scipy.signal import find_peaks, savgol_coeffs, savgol_filter
+
+import gpusaxs
+from benchmarks import peers
+from benchmarks.curves import Curves
+from gpusaxs.backends.numpy import NumpyBackend, available_cores
+from gpusaxs.batch import SampleBatch
+from gpusaxs.pipeline import Pipeline
+from gpusaxs.runtime.runtime import Runtime
+from gpusaxs.stages.filter import savgol_tables
+
+
+class TimingBackend(NumpyBackend):
+    """Notes how long the launches of each kernel take."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        super().__init__(workers)
+        self.seconds: Counter[str] = Counter()
+
+    def launch(self, kernel: CurveKernel, *arguments: Any) -> None:
+        """See `Backend.launch`."""
+        started = time.perf_counter()
+        super().launch(kernel, *arguments)
+        self.seconds[kernel.name] += time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the numbers were measured on."""
+
+    processor: str
+    cores: int
+    python: str
+    versions: dict[str, str]
+    date: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All numbers; rates in curves a second, the best of the rounds.
+
+    Attributes
+    ----------
+    phase_rate, rate, peers_rate
+        gpusaxs with the phase, gpusaxs without it, and the SciPy peers, which have none.
+    shares
+        Share of the time of each kernel's launches, and of all else.
+    kernels
+        Microseconds a curve of a kernel on one core, and of SciPy's function.
+    """
+
+    machine: Machine
+    curves: int
+    peers_curves: int
+    points: int
+    workers: int
+    rounds: int
+    peaks: float
+    peers_peaks: float
+    phase_rate: float
+    rate: float
+    peers_rate: float
+    ratio: float
+    shares: dict[str, float]
+    kernels: dict[str, tuple[float, float]]
+    memory: float
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as plain numbers and words."""
+        return asdict(self)
+
+
+def machine() -> Machine:
+    """Name the hardware and the libraries."""
+    return Machine(
+        _processor(),
+        available_cores(),
+        platform.python_version(),
+        {name: version(name) for name in ("gpusaxs", "numpy", "scipy", "numba", "pybaselines")},
+        datetime.date.today().isoformat(),
+    )
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Duration of a call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def without_phase() -> Pipeline:
+    """Return the standard pipeline up to the last peak."""
+    standard = Pipeline.load("standard")
+    stages = [stage for stage in standard.stages if stage.name != "phase"]
+    return Pipeline.of(stages, insertion=standard.insertion)
+
+
+def run_gpusaxs(curves: Curves, pipeline: str | Pipeline = "standard") -> gpusaxs.Result:
+    """Process curves from memory on all cores."""
+    return gpusaxs.process(
+        curves.q, curves.intensity, curves.sigma, q_unit="1/nm", pipeline=pipeline, backend="numpy"
+    )
+
+
+def shares_of_time(curves: Curves) -> dict[str, float]:
+    """Share of the time of each kernel in one run on all cores, the largest first."""
+    backend = TimingBackend()
+    total = seconds(
+        lambda: gpusaxs.process(
+            curves.q, curves.intensity, curves.sigma, q_unit="1/nm", backend=backend
+        )
+    )
+    shares = {name: spent / total for name, spent in backend.seconds.most_common()}
+    return shares | {"all else": 1.0 - sum(shares.values())}
+
+
+def kernels_beside_scipy(curves: Curves, rounds: int) -> dict[str, tuple[float, float]]:
+    """Microseconds a curve of kernels and of the SciPy functions that do the same."""
+    backend = NumpyBackend(1)
+    batch = SampleBatch.from_arrays(
+        [str(i) for i in range(len(curves))], curves.q, curves.intensity, curves.sigma, backend
+    )
+    pipeline = Pipeline.load("standard")
+    prepared = Pipeline.of(pipeline.stages[: pipeline.numbers["find_peak"]])
+    Runtime(backend, pipeline=prepared).run_on(batch)
+    rows = np.arange(len(curves))
+    tables = savgol_tables(peers.WINDOW, peers.ORDER)
+    conditions = pipeline.stages[pipeline.numbers["find_peak"]]._conditions  # noqa: SLF001
+    assert conditions.shape == (CONDITIONS, 2)
+    smoothed, noise = np.empty_like(batch.search), np.empty_like(batch.noise)
+
+    def our_savgol() -> None:
+        batch.launch(savgol, rows, batch.intensity, batch.sigma, *tables, smoothed, noise)
+
+    def our_search() -> None:
+        batch.launch(
+            find_peak,
+            rows,
+            batch.q,
+            batch.search,
+            batch.noise,
+            batch.start,
+            conditions,
+            -1,
+            0.5,
+            0.6,
+            0.04,
+            3.0,
+            batch.peaks,
+            batch.n_peaks,
+            batch.candidates,
+            batch.n_candidates,
+            batch.status,
+        )
+
+    weights = savgol_coeffs(peers.WINDOW, peers.ORDER) ** 2
+
+    def scipy_savgol() -> None:
+        for intensity, sigma in zip(batch.intensity, batch.sigma, strict=True):
+            savgol_filter(intensity, peers.WINDOW, peers.ORDER)
+            np.sqrt(np.convolve(sigma**2, weights, mode="same"))
+
+    def scipy_search() -> None:
+        for search, level in zip(batch.search, batch.noise, strict=True):
+            find_peaks(
+                search,
+                height=peers.HEIGHT_NOISE * level,
+                prominence=peers.PROMINENCE_NOISE * level,
+            )
+
+    def best(work: Callable[[], None]) -> float:
+        work()
+        return 1e6 * min(seconds(work) for _ in range(rounds)) / len(curves)
+
+    return {
+        "savgol, with sigma": (best(our_savgol), best(scipy_savgol)),
+        "find_peak": (best(our_search), best(scipy_search)),
+    }
+
+
+def measure(
+    curves: Curves, peers_curves: int, rounds: int, memory: Callable[[], float]
+) -> Report:
+    """Measure everything; gpusaxs and its peers take turns, so that both see the same machine."""
+    few = curves.first(peers_curves)
+    bare = without_phase()
+    result = run_gpusaxs(curves)
+    run_gpusaxs(few, bare)
+    with_phase, no_phase, by_peers = [], [], []
+    with peers.pool(few) as executor:
+        found = peers.process(executor, few)
+        for _ in range(rounds):
+            with_phase.append(len(curves) / seconds(lambda: run_gpusaxs(curves)))
+            no_phase.append(len(curves) / seconds(lambda: run_gpusaxs(curves, bare)))
+            by_peers.append(len(few) / seconds(lambda: peers.process(executor, few)))
+    return Report(
+        machine=machine(),
+        curves=len(curves),
+        peers_curves=len(few),
+        points=curves.q.size,
+        workers=available_cores(),
+        rounds=rounds,
+        peaks=float(result.samples["n_peaks"].to_numpy().mean()),
+        peers_peaks=float(np.mean([len(peaks) for peaks in found])),
+        phase_rate=max(with_phase),
+        rate=max(no_phase),
+        peers_rate=max(by_peers),
+        ratio=max(no_phase) / max(by_peers),
+        shares=shares_of_time(curves),
+        kernels=kernels_beside_scipy(curves.first(2000), rounds),
+        memory=memory(),
+    )
+
+
+def one_thread_a_process() -> None:
+    """Keep the libraries under NumPy from threads of their own."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
