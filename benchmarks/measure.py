@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 import time
 from collections import Counter
@@ -15,8 +14,6 @@ from typing import Any
 
 import numpy as np
 from gpusaxs.kernels.curve_kernel import CurveKernel
-from gpusaxs.kernels.find_peaks import CONDITIONS, find_peak
-from gpusaxs.kernels.savgol import savgol
 from scipy.signal import find_peaks, savgol_coeffs, savgol_filter
 
 import gpusaxs
@@ -26,14 +23,15 @@ from gpusaxs.backends.numpy import NumpyBackend, available_cores
 from gpusaxs.batch import SampleBatch
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.runtime import Runtime
-from gpusaxs.stages.filter import savgol_tables
 
 
 class TimingBackend(NumpyBackend):
-    """Notes how long the launches of each kernel take."""
+    """Notes how long the launches of each kernel take, on one core and one after another."""
 
-    def __init__(self, workers: int | None = None) -> None:
-        super().__init__(workers)
+    blocks_in_flight = 1
+
+    def __init__(self) -> None:
+        super().__init__(1)
         self.seconds: Counter[str] = Counter()
 
     def launch(self, kernel: CurveKernel, *arguments: Any) -> None:
@@ -62,8 +60,10 @@ class Report:
     ----------
     phase_rate, rate, peers_rate
         gpusaxs with the phase, gpusaxs without it, and the SciPy peers, which have none.
+    ratio
+        `phase_rate` over `peers_rate`: gpusaxs does more.
     shares
-        Share of the time of each kernel's launches, and of all else.
+        Share of the time of each kernel's launches, and of all else, on one core.
     kernels
         Microseconds a curve of a kernel on one core, and of SciPy's function.
     """
@@ -131,7 +131,7 @@ def run_gpusaxs(curves: Curves, pipeline: str | Pipeline = "standard") -> gpusax
 
 
 def shares_of_time(curves: Curves) -> dict[str, float]:
-    """Share of the time of each kernel in one run on all cores, the largest first."""
+    """Share of the time of each kernel in one run on one core, the largest first."""
     backend = TimingBackend()
     total = seconds(
         lambda: gpusaxs.process(
@@ -144,44 +144,22 @@ def shares_of_time(curves: Curves) -> dict[str, float]:
 
 def kernels_beside_scipy(curves: Curves, rounds: int) -> dict[str, tuple[float, float]]:
     """Microseconds a curve of kernels and of the SciPy functions that do the same."""
-    backend = NumpyBackend(1)
+    backend = TimingBackend()
     batch = SampleBatch.from_arrays(
         [str(i) for i in range(len(curves))], curves.q, curves.intensity, curves.sigma, backend
     )
     pipeline = Pipeline.load("standard")
-    prepared = Pipeline.of(pipeline.stages[: pipeline.numbers["find_peak"]])
-    Runtime(backend, pipeline=prepared).run_on(batch)
+    stages = {stage.name: stage for stage in pipeline.stages}
+    before = Pipeline.of(pipeline.stages[: pipeline.numbers["find_peak"]])
+    Runtime(backend, pipeline=before).run_on(batch)
     rows = np.arange(len(curves))
-    tables = savgol_tables(peers.WINDOW, peers.ORDER)
-    conditions = pipeline.stages[pipeline.numbers["find_peak"]]._conditions  # noqa: SLF001
-    assert conditions.shape == (CONDITIONS, 2)
-    smoothed, noise = np.empty_like(batch.search), np.empty_like(batch.noise)
-
-    def our_savgol() -> None:
-        batch.launch(savgol, rows, batch.intensity, batch.sigma, *tables, smoothed, noise)
-
-    def our_search() -> None:
-        batch.launch(
-            find_peak,
-            rows,
-            batch.q,
-            batch.search,
-            batch.noise,
-            batch.start,
-            conditions,
-            -1,
-            0.5,
-            0.6,
-            0.04,
-            3.0,
-            batch.peaks,
-            batch.n_peaks,
-            batch.candidates,
-            batch.n_candidates,
-            batch.status,
-        )
-
     weights = savgol_coeffs(peers.WINDOW, peers.ORDER) ** 2
+
+    def kernel(name: str, stage: str) -> float:
+        """Time of one kernel in one launch of a stage."""
+        backend.seconds.clear()
+        stages[stage].launch(batch, rows)
+        return backend.seconds[name]
 
     def scipy_savgol() -> None:
         for intensity, sigma in zip(batch.intensity, batch.sigma, strict=True):
@@ -196,19 +174,19 @@ def kernels_beside_scipy(curves: Curves, rounds: int) -> dict[str, tuple[float, 
                 prominence=peers.PROMINENCE_NOISE * level,
             )
 
-    def best(work: Callable[[], None]) -> float:
-        work()
-        return 1e6 * min(seconds(work) for _ in range(rounds)) / len(curves)
+    def best(work: Callable[[], float]) -> float:
+        return 1e6 * min(work() for _ in range(rounds)) / len(curves)
 
     return {
-        "savgol, with sigma": (best(our_savgol), best(scipy_savgol)),
-        "find_peak": (best(our_search), best(scipy_search)),
+        "savgol": (best(lambda: kernel("savgol", "filter")), best(lambda: seconds(scipy_savgol))),
+        "find_peak": (
+            best(lambda: kernel("find_peak", "find_peak")),
+            best(lambda: seconds(scipy_search)),
+        ),
     }
 
 
-def measure(
-    curves: Curves, peers_curves: int, rounds: int, memory: Callable[[], float]
-) -> Report:
+def measure(curves: Curves, peers_curves: int, rounds: int, memory: Callable[[], float]) -> Report:
     """Measure everything; gpusaxs and its peers take turns, so that both see the same machine."""
     few = curves.first(peers_curves)
     bare = without_phase()
@@ -233,14 +211,8 @@ def measure(
         phase_rate=max(with_phase),
         rate=max(no_phase),
         peers_rate=max(by_peers),
-        ratio=max(no_phase) / max(by_peers),
+        ratio=max(with_phase) / max(by_peers),
         shares=shares_of_time(curves),
         kernels=kernels_beside_scipy(curves.first(2000), rounds),
         memory=memory(),
     )
-
-
-def one_thread_a_process() -> None:
-    """Keep the libraries under NumPy from threads of their own."""
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -21,8 +22,8 @@ from gpusaxs.units import TO_INVERSE_NM, resolve_q_unit
 
 FloatArray = NDArray[np.float64]
 
-BLOCK_POINTS = 1_000_000
-"""Points of a block, padding included: its working arrays take some 60 MB."""
+BLOCK_POINTS = 500_000
+"""Points of a block, padding included: its working arrays take some 30 MB."""
 
 
 class Curves(Protocol):
@@ -152,11 +153,15 @@ def process(
     chosen = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     runtime = Runtime(backend, workers, chosen.with_settings(settings))
     per_block = max(1, BLOCK_POINTS // max(1, source.intensity.shape[1]))
-    parts = []
-    for first in range(0, len(source.ids), per_block):
+
+    def one_block(first: int) -> Tables:
         batch = source.batch(slice(first, first + per_block), runtime)
         runtime.run_on(batch)
-        parts.append(tables_of(batch, [source.origin] * len(batch)))
+        return tables_of(batch, [source.origin] * len(batch))
+
+    # While one block is stacked or tabulated, the kernels of another fill the cores.
+    with ThreadPoolExecutor(runtime.backend.blocks_in_flight) as pool:
+        parts = list(pool.map(one_block, range(0, len(source.ids), per_block)))
     tables = Tables.concatenate(parts)
     return Result(tables.samples, tables.peaks, tables.phases, _Recomputed(source, runtime))
 

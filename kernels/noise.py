@@ -40,15 +40,15 @@ def difference_variance(sigma, i, lag):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def noise_ratio(intensity, sigma, first, last, lag, work):  # type: ignore[no-untyped-def]
-    """Robust noise over what sigma says, on every other point from first to last; NaN without.
+def noise_ratio(intensity, sigma, first, last, lag, stride, work):  # type: ignore[no-untyped-def]
+    """Robust noise over what sigma says, on some points from first to last; NaN without any.
+
+    Neighbouring differences say nearly the same: every `stride`-th is taken.
 
     work : (points,) float64
     """
     points = intensity.shape[0]
     begin = max(first, 2 * lag)
-    # Neighbouring differences say nearly the same.
-    stride = max(2, lag)
     count = max(0, (min(last, points - 2 * lag) - begin + stride - 1) // stride)
     for j in range(count):
         i = begin + j * stride
@@ -149,13 +149,13 @@ def noise(
     for b in range(blocks):
         first = block_edge(b, blocks, points)
         last = block_edge(b + 1, blocks, points)
-        values[b] = noise_ratio(intensity, sigma, first, last, 1, work)
+        values[b] = noise_ratio(intensity, sigma, first, last, 1, 2, work)
         row[b] = values[b]
     ratio = median(row, blocks)
     # Neighbours that share counts hide noise from the nearest differences, not from wider ones.
     apart = min(
-        noise_ratio(intensity, sigma, 0, points, 2, work),
-        noise_ratio(intensity, sigma, 0, points, 3, work),
+        noise_ratio(intensity, sigma, 0, points, 2, 4, work),
+        noise_ratio(intensity, sigma, 0, points, 3, 4, work),
     )
     if apart > _SHARED * ratio:
         ratio = apart
@@ -191,7 +191,7 @@ def noise_level(
 ) -> None:
     """Level the uncertainties of a smoothed curve, and check them against the curve, in place.
 
-    Each becomes the median over its block, interpolated: what a point's own count says of its
+    Each becomes the median of every other point of its block, interpolated: what a point's own count says of its
     noise follows the peak that stands on it, and whether a peak stands out is judged by the noise
     about it. Where neighbours share noise, smoothing has gained less than it seemed to: the
     differences of points a window apart show it. A quarter of the blocks must be that quiet, for
@@ -207,9 +207,10 @@ def noise_level(
     for b in range(blocks):
         first = block_edge(b, blocks, points)
         last = block_edge(b + 1, blocks, points)
-        for i in range(first, last):
-            work[i - first] = noise[i]
-        levels[b] = median(work, last - first)
+        half = (last - first + 1) // 2
+        for j in range(half):
+            work[j] = noise[first + 2 * j]
+        levels[b] = median(work, half)
         begin = max(first, 2 * window)
         count = max(0, min(last, points - 2 * window) - begin) // 2
         for j in range(count):

@@ -1,6 +1,5 @@
 """A curve gives the same bits, whatever it is processed together with and however it is split."""
 
-
 import numpy as np
 import pytest
 

@@ -46,9 +46,7 @@ def test_silver_behenate_and_vesicles_are_lamellar_with_their_spacing(curves, fi
 
 
 def test_hexagonal_curves_with_a_clear_second_line_are_hexagonal(curves):
-    clear = [
-        (row, sample) for row, sample in curves if float(row["second_line_snr"] or 0) >= 30
-    ]
+    clear = [(row, sample) for row, sample in curves if float(row["second_line_snr"] or 0) >= 30]
     right = [
         named(sample) == "hexagonal" and within_tolerance(row, sample.phases[0].lattice)
         for row, sample in clear

@@ -26,6 +26,8 @@ class Backend(Protocol):
         the same point of neighbouring curves together.
     xp
         The array module, numpy or cupy.
+    blocks_in_flight
+        Blocks of curves that may be worked on at once.
     """
 
     @property
@@ -41,6 +43,11 @@ class Backend(Protocol):
     @property
     def xp(self) -> Any:
         """Its array module."""
+        ...
+
+    @property
+    def blocks_in_flight(self) -> int:
+        """Blocks of curves that may be worked on at once, each from a thread of its own."""
         ...
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Array:

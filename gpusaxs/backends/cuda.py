@@ -66,6 +66,7 @@ class CudaBackend:
 
     name = "cuda"
     order: Literal["C", "F"] = "F"
+    blocks_in_flight = 1
 
     def __init__(self) -> None:
         self._cuda, self.xp = _modules()

@@ -31,6 +31,7 @@ class NumpyBackend:
     name = "numpy"
     order: Literal["C", "F"] = "C"
     xp = np
+    blocks_in_flight = 2
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = available_cores() if workers is None else workers

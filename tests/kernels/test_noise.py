@@ -152,7 +152,8 @@ def test_the_level_is_the_median_of_a_block_and_ignores_peaks(run):
 @pytest.mark.parametrize("points", [1, 5, 63])
 def test_the_level_of_a_short_curve_is_one_number(run, points):
     row = np.random.default_rng(1).uniform(1.0, 9.0, points)
-    expected = np.sort(row)[(points - 1) // 2]
+    every_other = np.sort(row[::2])
+    expected = every_other[(every_other.size - 1) // 2]
     np.testing.assert_array_equal(level_of(run, np.zeros(points), row), expected)
 
 
