@@ -25,6 +25,9 @@ def blank(
 ) -> None:
     """Subtract a blank, interpolated linearly to the curve's q, and propagate its sigma.
 
+    A curve that the blank does not cover, or whose window gives no positive ratio, is left alone
+    and its status says BLANK_MISMATCH.
+
     q, blank_q : (points,), (blank points,) float64, 1/nm
     intensity, sigma, background : (points,) float64, the curve's own unit
     factor : what the blank is multiplied by; NaN takes the ratio of the sums over the window
@@ -32,7 +35,10 @@ def blank(
     """
     points = q.shape[0]
     known = blank_q.shape[0]
-    if q[0] < blank_q[0] or q[points - 1] > blank_q[known - 1]:
+    # A curve may reach half a step beyond: the same grid, read from other digits, is covered.
+    before = 0.5 * (blank_q[1] - blank_q[0])
+    beyond = 0.5 * (blank_q[known - 1] - blank_q[known - 2])
+    if q[0] < blank_q[0] - before or q[points - 1] > blank_q[known - 1] + beyond:
         status[0] |= codes.BLANK_MISMATCH
         return
     scale = factor
@@ -41,16 +47,16 @@ def blank(
         its = 0.0
         for i in range(points):
             if window_q_min <= q[i] <= window_q_max:
-                k = max(1, lower_bound(blank_q, q[i]))
+                k = min(max(1, lower_bound(blank_q, q[i])), known - 1)
                 share = (q[i] - blank_q[k - 1]) / (blank_q[k] - blank_q[k - 1])
                 mine += intensity[i]
                 its += (1.0 - share) * blank_intensity[k - 1] + share * blank_intensity[k]
-        if its == 0.0:
+        if not (mine > 0.0 and its > 0.0):
             status[0] |= codes.BLANK_MISMATCH
             return
         scale = mine / its
     for i in range(points):
-        k = max(1, lower_bound(blank_q, q[i]))
+        k = min(max(1, lower_bound(blank_q, q[i])), known - 1)
         share = (q[i] - blank_q[k - 1]) / (blank_q[k] - blank_q[k - 1])
         base = scale * ((1.0 - share) * blank_intensity[k - 1] + share * blank_intensity[k])
         left = (1.0 - share) * scale * blank_sigma[k - 1]

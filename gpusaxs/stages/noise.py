@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
 from gpusaxs.kernels.noise import noise
@@ -15,6 +17,9 @@ class Noise(Stage):
     left alone; the status says what was done.
     """
 
+    check: bool = parameter(
+        True, "Whether sigma is checked where it is known; where unknown it is always estimated."
+    )
     tolerance: float = parameter(
         1.3, "Ratio of the curve's noise to sigma, either way, that is accepted.", gt=1.0
     )
@@ -32,8 +37,8 @@ class Noise(Stage):
             batch.intensity,
             batch.sigma,
             batch.status,
-            self.tolerance,
-            self.local_excess,
+            self.tolerance if self.check else math.inf,
+            self.local_excess if self.check else math.inf,
             self.least_ratio,
             self.block,
         )
