@@ -128,8 +128,8 @@ def log_poly(x):  # type: ignore[no-untyped-def]
     half_square = 0.5 * f * f
     y = k * _LN2_HIGH - ((half_square - (s * (half_square + even + odd) + k * _LN2_LOW)) - f)
     y = y if x < math.inf else x
-    y = y if x > 0.0 else (-math.inf if x == 0.0 else math.nan)
-    return y
+    limit = -math.inf if x == 0.0 else math.nan
+    return y if x > 0.0 else limit
 
 
 @device_function
