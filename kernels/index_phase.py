@@ -32,7 +32,8 @@ _FWHM = 4
 _RARITY = 5
 _ASSIGNED = 6
 _REACH = 7
-_LINE_ROWS = 8
+_SIGNIFICANCE = 8
+_LINE_ROWS = 9
 # Rows of the table of the best lattice of each phase.
 _SCORE = 0
 _BETA = 1
@@ -82,6 +83,8 @@ _NARROWEST_LOBE = 0.018
 _FOOT_WIDTH = 1.4
 _FOOT_HEIGHT = 0.12
 _SATELLITE_REACH = 0.05
+# Height over its standard uncertainty of each of the two lines that name a phase.
+_BEYOND_DOUBT = 5.0
 # ln of how much fainter a third line must be where two name a phase.
 _FAINT = math.log(2.0)
 # A line that a phase leaves unexplained costs this much more than it would have gained.
@@ -273,6 +276,9 @@ def collect_lines(peaks, n_peaks, limits, lines):  # type: ignore[no-untyped-def
             limits[TOLERANCE] * centre,
             limits[TOLERANCE_SIGMAS] * lines[_MATCH_SIGMA, place],
         )
+        lines[_SIGNIFICANCE, place] = peaks[j, table.HEIGHT] / (
+            math.sqrt(grow) * peaks[j, table.HEIGHT_SIGMA]
+        )
         lines[_LOG_HEIGHT, place] = math.log(peaks[j, table.HEIGHT])
         lines[_FWHM, place] = fwhm
         count += 1
@@ -412,14 +418,14 @@ def mean_width(lines, count):  # type: ignore[no-untyped-def]
 def first_two_suffice(lines, count, first_two):  # type: ignore[no-untyped-def]
     """Whether a phase may be named from its first two reflections.
 
-    Both are matched, and every line that is left unexplained is much fainter.
+    Both are matched and beyond doubt, and every line that is left unexplained is much fainter.
     """
     lowest = math.inf
     others = -math.inf
     found = 0
     for j in range(count):
         rank = lines[_ASSIGNED, j]
-        if 0.0 <= rank <= 1.0:
+        if 0.0 <= rank <= 1.0 and lines[_SIGNIFICANCE, j] > _BEYOND_DOUBT:
             found += 1
             lowest = min(lowest, lines[_LOG_HEIGHT, j])
         elif rank < 0.0:

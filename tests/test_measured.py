@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gpusaxs.io import read
+from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import Sample, Verdict
 
@@ -82,3 +83,13 @@ def test_no_curve_is_given_another_phase_than_its_own(curves):
         if named(sample) and named(sample) != NAMES.get(row["phase"], row["phase"])
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("skip", [20, 30, 40, 50])
+def test_two_lines_that_are_noise_name_no_phase_however_the_curve_is_cut(measured, skip):
+    [given] = read(measured / "plain/otab/OTAB_065wtp_T084.pdh")
+    cut = Pipeline.load("standard").with_settings(
+        ["cut.trim_edges=false", f"cut.skip_first={skip}", f"cut.skip_last={skip}"]
+    )
+    [sample] = Runtime("numpy", pipeline=cut).run([given])
+    assert named(sample) is None
