@@ -1,4 +1,7 @@
-"""The answers on simulated curves: what is reached is held, on seeds that nothing was tuned on."""
+"""The answers on simulated curves: what is reached is held.
+
+No parameter was chosen by looking at these seeds; whoever tunes on them takes new ones.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def accuracy(**options: object) -> Accuracy:
 
 @pytest.fixture(scope="module")
 def bragg() -> Accuracy:
-    return accuracy(seed=2026)
+    return accuracy(seed=31001)
 
 
 def test_curves_whose_lines_decide_are_named_rightly(bragg):
@@ -28,11 +31,11 @@ def test_curves_whose_lines_decide_are_named_rightly(bragg):
 
 
 def test_few_curves_are_named_wrongly(bragg):
-    assert bragg.decidable.wrong <= 0.007 * bragg.decidable.curves
+    assert bragg.decidable.wrong <= 0.005 * bragg.decidable.curves
     assert bragg.main.wrong <= 0.03 * bragg.main.curves
 
 
 def test_hardly_any_curve_without_a_phase_is_named():
-    negatives = accuracy(seed=2027, negatives=1.0, hard=True).negatives
+    negatives = accuracy(seed=31004, negatives=1.0, hard=True).negatives
     assert negatives.curves == 3000
     assert negatives.wrong <= 0.003 * negatives.curves
