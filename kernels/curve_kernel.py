@@ -10,7 +10,6 @@ functions marked `device_function`, and writes only to its own curve's arguments
 from __future__ import annotations
 
 import inspect
-import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -197,7 +196,6 @@ class CurveKernel:
         namespace["__name__"] = self.py_func.__module__
         exec(compile(source, filename, "exec"), namespace)
         driver: Callable[..., Any] = namespace[lines[0].split("(")[0].removeprefix("def ")]
-        linecache.checkcache(filename)
         return driver
 
 

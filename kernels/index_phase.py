@@ -66,8 +66,6 @@ _LOG_LATTICE_RANGE = math.log(30.0)
 _ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 # Spread of ln intensity of reflections about a smooth envelope.
 _LOG_HEIGHT_SPREAD = 1.3
-# Reflections that a candidate lattice may give to a base peak: a missing first line is survivable.
-_FIRST_REFLECTIONS = 6
 # Missing reflections beyond the last matched one cost this share of the others.
 _BEYOND_LAST = 0.1
 # Lattices this close are one.
