@@ -16,8 +16,11 @@ __getattr__, __dir__, _ = _lazy.attach(
             "PipelineError",
             "ReadError",
             "RunDirectoryError",
+            "RunStoppedError",
         ],
         "pipeline": ["Pipeline"],
+        "runtime.cancel": ["CancelToken"],
+        "runtime.events": ["EventBus"],
         "runtime.runtime": ["Runtime"],
         "sample": [
             "CurveStatus",
@@ -34,7 +37,9 @@ __getattr__, __dir__, _ = _lazy.attach(
 
 __all__ = [
     "BackendError",
+    "CancelToken",
     "CurveStatus",
+    "EventBus",
     "FitStatus",
     "FlowMetadata",
     "GpusaxsError",
@@ -45,6 +50,7 @@ __all__ = [
     "ReadError",
     "Result",
     "RunDirectoryError",
+    "RunStoppedError",
     "Runtime",
     "Sample",
     "SampleBatch",

@@ -13,17 +13,16 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from pyarrow import csv
 
-from gpusaxs.batch import SampleBatch
+from gpusaxs.batch import BLOCK_POINTS, SampleBatch
 from gpusaxs.pipeline import Pipeline
+from gpusaxs.runtime.events import EventBus
+from gpusaxs.runtime.interceptors import Interceptor
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import CurveStatus, Origin, Sample
 from gpusaxs.tables import Tables, tables_of
 from gpusaxs.units import TO_INVERSE_NM, resolve_q_unit
 
 FloatArray = NDArray[np.float64]
-
-BLOCK_POINTS = 500_000
-"""Points of a block, padding included: its working arrays take some 30 MB."""
 
 
 class Curves(Protocol):
@@ -107,6 +106,8 @@ def process(
     settings: Iterable[str] = (),
     backend: str = "auto",
     workers: int | None = None,
+    events: EventBus | None = None,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Result:
     """Find the peaks and the phase of curves.
 
@@ -128,6 +129,8 @@ def process(
         Changes to it, as ``"find_peak.prominence_noise=5"``.
     backend, workers
         See `gpusaxs.backends.get_backend`.
+    events, interceptors
+        See `gpusaxs.Runtime`.
 
     Returns
     -------
@@ -151,19 +154,24 @@ def process(
     """
     source = _Arrays.of(q, intensity, sigma, q_unit, ids)
     chosen = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
-    runtime = Runtime(backend, workers, chosen.with_settings(settings))
+    chosen = chosen.with_settings(settings)
+    runtime = Runtime(backend, workers, chosen, events=events, interceptors=interceptors)
     per_block = max(1, BLOCK_POINTS // max(1, source.intensity.shape[1]))
 
     def one_block(first: int) -> Tables:
         batch = source.batch(slice(first, first + per_block), runtime)
-        runtime.run_on(batch)
+        runtime.run_on(batch, run)
         return tables_of(batch, [source.origin] * len(batch))
 
     # While one block is stacked or tabulated, the kernels of another fill the cores.
-    with ThreadPoolExecutor(runtime.backend.blocks_in_flight) as pool:
+    with (
+        runtime.new_run(samples=len(source.ids)) as run,
+        ThreadPoolExecutor(runtime.backend.blocks_in_flight) as pool,
+    ):
         parts = list(pool.map(one_block, range(0, len(source.ids), per_block)))
     tables = Tables.concatenate(parts)
-    return Result(tables.samples, tables.peaks, tables.phases, _Recomputed(source, runtime))
+    again = Runtime(runtime.backend, pipeline=chosen)
+    return Result(tables.samples, tables.peaks, tables.phases, _Recomputed(source, again))
 
 
 @dataclass(frozen=True)

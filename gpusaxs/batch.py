@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpusaxs.backends import Array, Backend, IndexArray
+from gpusaxs.errors import StageTimeoutError
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.curve_kernel import CurveKernel
 from gpusaxs.kernels.restart_search import restart_search
+from gpusaxs.kernels.status import FAILURES
 from gpusaxs.phases import PHASES
 from gpusaxs.repair import is_sound, repair
 from gpusaxs.sample import (
@@ -26,9 +28,13 @@ from gpusaxs.sample import (
 )
 
 FloatArray = NDArray[np.float64]
+CurveStates = dict[str, Array]
+"""Everything that is known about some curves: arrays by the names of a batch's attributes."""
 
 logger = logging.getLogger("gpusaxs")
 
+BLOCK_POINTS = 1_000_000
+"""Points of curves that are worked on together, padding included: their arrays take 60 MB."""
 MAX_PEAKS = 32
 MAX_CANDIDATES = 16
 
@@ -77,6 +83,10 @@ class SampleBatch:
         Best phases; `n_phases` are in use.
     verdict : (curves,) int64; margin : (curves,) float64
         What the phase stage concluded, and its lead over the runner-up.
+    reasons
+        Why a curve failed, by row, where the status alone does not say it.
+    errors
+        What a stage raised about a curve in the launch at work, by row.
     """
 
     def __init__(
@@ -114,6 +124,7 @@ class SampleBatch:
         self.verdict: Array = self._filled((curves,), table.VERDICT_NONE, np.int64)
         self.margin: Array = self._filled((curves,), np.nan)
         self.reasons: dict[int, str] = {}
+        self.errors: dict[int, Exception] = {}
 
     def _filled(self, shape: tuple[int, ...], value: float, dtype: Any = np.float64) -> Array:
         array = self.backend.empty(shape, dtype)
@@ -207,6 +218,39 @@ class SampleBatch:
                 target[i, : stop[i]] = row
         return cls(ids, padded[0], padded[1], padded[2], stop, status, backend)
 
+    @classmethod
+    def blank(cls, curves: int, points: int, backend: Backend) -> SampleBatch:
+        """Return a batch with room for curves that `put` brings; each has a q of its own."""
+        q, intensity, sigma = (np.full((curves, points), np.nan) for _ in range(3))
+        stop, status = np.zeros(curves, np.int64), np.zeros(curves, np.int64)
+        return cls([""] * curves, q, intensity, sigma, stop, status, backend)
+
+    def take(self, rows: IndexArray) -> CurveStates:
+        """Return a copy of everything that is known about some curves."""
+        states = {name: getattr(self, name)[rows] for name in _STATE if name != "q"}
+        shared = self.q.shape[0] == 1
+        states["q"] = self.xp.repeat(self.q, rows.size, axis=0) if shared else self.q[rows]
+        return states
+
+    def put(self, rows: IndexArray, states: CurveStates) -> None:
+        """Let curves be what `take` returned: of this batch, or of one with no longer curves."""
+        for name, values in states.items():
+            array = getattr(self, name)
+            if name not in POINT_ARRAYS:
+                array[rows] = values
+            elif name != "q" or array.shape[0] > 1:
+                points = values.shape[1]
+                array[rows, :points] = values
+                array[rows, points:] = 0.0 if name == "background" else np.nan
+        for row in rows.tolist() if self.reasons or self.errors else ():
+            self.reasons.pop(row, None)
+            self.errors.pop(row, None)
+
+    @property
+    def xp(self) -> Any:
+        """The backend's array module."""
+        return self.backend.xp
+
     def launch(self, kernel: CurveKernel, rows: IndexArray, *arguments: Any) -> None:
         """Run a kernel over the curves in `rows`: see `gpusaxs.backends.base.Backend.launch`."""
         self.backend.launch(kernel, rows, (self.start, self.stop), *arguments)
@@ -237,8 +281,12 @@ class SampleBatch:
 
     def live_rows(self) -> IndexArray:
         """Curves that have not failed; (live,) int64."""
-        status = self.backend.to_host(self.status)
-        return np.flatnonzero((status & _FAILURES) == 0)
+        return np.flatnonzero(self.alive(np.arange(len(self))))
+
+    def alive(self, rows: IndexArray) -> NDArray[np.bool_]:
+        """Which of some curves have not failed; (rows,) bool, on the host."""
+        status = self.backend.to_host(self.status[rows])
+        return np.asarray((status & FAILURES) == 0, dtype=np.bool_)
 
     def set_status(self, rows: IndexArray, flag: CurveStatus) -> None:
         """Add a flag to the status of curves."""
@@ -246,14 +294,20 @@ class SampleBatch:
 
     def fail(self, rows: Sequence[int] | IndexArray, stage: str, error: Exception) -> None:
         """Let curves take no further part because a stage raised."""
-        logger.error("stage %s failed", stage, exc_info=error)
+        late = isinstance(error, StageTimeoutError)
+        logger.error("stage %s failed: %s", stage, error, exc_info=None if late else error)
         chosen = np.asarray(rows, np.int64)
-        self.set_status(chosen, CurveStatus.STAGE_FAILED)
-        for row in chosen:
-            self.reasons[int(row)] = f"stage {stage!r} raised {type(error).__name__}: {error}"
+        reason = f"stage {stage!r} raised {type(error).__name__}: {error}"
+        self.end(chosen, CurveStatus.TIMED_OUT if late else CurveStatus.STAGE_FAILED, reason)
+        self.errors |= dict.fromkeys(chosen.tolist(), error)
+
+    def end(self, rows: IndexArray, flag: CurveStatus, reason: str) -> None:
+        """Add a flag to the status of curves, and say why."""
+        self.set_status(rows, flag)
+        self.reasons |= dict.fromkeys(rows.tolist(), reason)
 
     def set_curve(self, row: int, sample: Sample) -> None:
-        """Take over the intensity and sigma of a sample, point for point.
+        """Take over the intensity, sigma and background of a sample, point for point.
 
         Raises
         ------
@@ -270,17 +324,36 @@ class SampleBatch:
         self.intensity[row, keep] = self.backend.to_device(sample.intensity)
         if sample.sigma is not None:
             self.sigma[row, keep] = self.backend.to_device(sample.sigma)
+        if sample.background is not None:
+            self.background[row, keep] = self.backend.to_device(sample.background)
 
     def to_samples(self, rows: IndexArray | None = None) -> list[Sample]:
         """Return curves as samples, with all that was found in them."""
-        host = {name: self.backend.to_host(getattr(self, name)) for name in _RESULT_ARRAYS}
-        chosen = range(len(self)) if rows is None else rows
-        return [self._sample(int(row), host) for row in chosen]
+        some = slice(None) if rows is None else rows
+        numbers = range(len(self)) if rows is None else rows.tolist()
+        host = {
+            name: self.backend.to_host(array if _is_shared(name, array) else array[some])
+            for name, array in ((name, getattr(self, name)) for name in _RESULT_ARRAYS)
+        }
+        codes = np.unique(host["status"]).tolist()
+        statuses = {code: CurveStatus(code) for code in codes}
+        failed = {code for code, status in statuses.items() if status.failed}
+        return [
+            self._sample(row, place, host, statuses[code], code in failed)
+            for place, (row, code) in enumerate(zip(numbers, host["status"].tolist(), strict=True))
+        ]
 
-    def _sample(self, row: int, host: dict[str, NDArray[Any]]) -> Sample:
+    def _sample(
+        self,
+        number: int,
+        row: int,
+        host: dict[str, NDArray[Any]],
+        status: CurveStatus,
+        failed: bool,
+    ) -> Sample:
+        """Return a curve by its number in the batch and its row in `host`."""
         keep = slice(int(host["start"][row]), int(host["stop"][row]))
-        status = CurveStatus(int(host["status"][row]))
-        q = host["q"][row if host["q"].shape[0] > 1 else 0]
+        q = host["q"][0 if _is_shared("q", host["q"]) else row]
         peaks = [_peak(line) for line in host["peaks"][row, : host["n_peaks"][row]]]
         found = [
             Peak(int(line[table.INDEX]), float(line[table.VALUE]), float(line[table.PROMINENCE]))
@@ -289,27 +362,35 @@ class SampleBatch:
         background = host["background"][row, keep].copy()
         intensity = host["intensity"][row, keep].copy()
         return Sample(
-            id=self.ids[row],
+            id=self.ids[number],
             q=q[keep].copy(),
             intensity=intensity,
             sigma=host["sigma"][row, keep].copy(),
-            stage_num=int(self.stage_num[row]),
-            metadata=FlowMetadata(self.ids[row], peaks, found, found[0] if found else None),
+            stage_num=int(self.stage_num[number]),
+            metadata=FlowMetadata(self.ids[number], peaks, found, found[0] if found else None),
             status=status,
-            reason=self.reasons.get(row, status.explanation if status.failed else ""),
-            verdict=Verdict.FAILED if status.failed else _VERDICTS[int(host["verdict"][row])],
+            reason=self.reasons.get(number, status.explanation if failed else ""),
+            verdict=Verdict.FAILED if failed else _VERDICTS[int(host["verdict"][row])],
             margin=float(host["margin"][row]),
             phases=tuple(_phase(line) for line in host["phases"][row, : host["n_phases"][row]]),
             background=background,
         )
 
 
-_FAILURES = sum(int(flag) for flag in CurveStatus if flag.failed)
+POINT_ARRAYS = ("q", "intensity", "sigma", "background", "residual", "search", "noise")
+_STATE = (
+    *POINT_ARRAYS, "start", "stop", "status", "stage_num", "peaks", "n_peaks",
+    "candidates", "n_candidates", "phases", "n_phases", "verdict", "margin",
+)  # fmt: skip
 _RESULT_ARRAYS = (
     "q", "intensity", "sigma", "background", "start", "stop", "status",
     "peaks", "n_peaks", "candidates", "n_candidates",
     "phases", "n_phases", "verdict", "margin",
 )  # fmt: skip
+
+
+def _is_shared(name: str, array: Array) -> bool:
+    return name == "q" and array.shape[0] == 1
 
 
 def _sigma(sample: Sample) -> FloatArray:

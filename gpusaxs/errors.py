@@ -1,5 +1,13 @@
 """Errors that a user of gpusaxs can meet."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpusaxs.sample import Sample
+
 
 class GpusaxsError(Exception):
     """Base of the errors that gpusaxs raises on purpose: the message says what to do."""
@@ -19,3 +27,25 @@ class BackendError(GpusaxsError):
 
 class RunDirectoryError(GpusaxsError):
     """A run directory that is missing, incomplete, damaged or in the way."""
+
+
+class OutOfMemoryError(GpusaxsError):
+    """A launch needs more memory than the device has; with fewer curves it may not."""
+
+
+class StageTimeoutError(GpusaxsError):
+    """A launch took longer than its timeout; with fewer curves it may not."""
+
+
+class RunStoppedError(GpusaxsError):
+    """A run ended before all its curves did, because one has failed.
+
+    Attributes
+    ----------
+    samples
+        All samples of the run in order: complete, failed, or cancelled.
+    """
+
+    def __init__(self, message: str, samples: Sequence[Sample]) -> None:
+        super().__init__(message)
+        self.samples = samples

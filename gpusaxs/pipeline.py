@@ -12,6 +12,7 @@ from typing import Any
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, TypeAdapter, model_validator
+from pydantic_core import PydanticSerializationError
 
 from gpusaxs.errors import PipelineError
 from gpusaxs.runtime.policy import Always, InsertionPolicy
@@ -19,6 +20,7 @@ from gpusaxs.stages import stage_type, stage_types
 from gpusaxs.stages.base import FunctionStage, SampleFunction, Stage
 
 PRESETS = "gpusaxs.presets"
+_ALWAYS = Always()
 
 
 class Pipeline(BaseModel):
@@ -52,7 +54,7 @@ class Pipeline(BaseModel):
         for name in names:
             if names.count(name) > 1:
                 raise PipelineError(f"Expected each stage once. Got {name!r} twice.")
-        asked = {target for stage in self.stages for target in stage.may_request}
+        asked = {target for stage in self.stages for target in stage.targets}
         for place, wanted in (
             ("a request", asked),
             ("an insertion policy", set(self.insertion)),
@@ -150,12 +152,15 @@ class Pipeline(BaseModel):
         Raises
         ------
         PipelineError
-            If a stage is a function: it exists in Python alone.
+            If a stage or a policy is a function: it exists in Python alone.
         """
         for stage in self.stages:
             if isinstance(stage, FunctionStage):
                 raise PipelineError(f"Stage {stage.name!r} is a Python function: it has no TOML.")
-        written = self.model_dump(mode="json", exclude={"stages"})
+        try:
+            written = self.model_dump(mode="json", exclude={"stages"})
+        except PydanticSerializationError as error:
+            raise PipelineError("An insertion policy is a Python function: no TOML.") from error
         written["stages"] = [stage.name for stage in self.stages]
         for stage in self.stages:
             written[stage.name] = {
@@ -208,7 +213,7 @@ class Pipeline(BaseModel):
 
     def policy(self, stage: str) -> InsertionPolicy:
         """Insertion policy for requests that ask for `stage`."""
-        return self.insertion.get(stage, Always())
+        return self.insertion.get(stage, _ALWAYS)
 
 
 def presets() -> list[str]:

@@ -33,12 +33,16 @@ class CurveStatus(IntFlag):
     BACKGROUND_FAILED = codes.BACKGROUND_FAILED
     PEAKS_TRUNCATED = codes.PEAKS_TRUNCATED
     INSERTION_REFUSED = codes.INSERTION_REFUSED
+    REGROUPED = codes.REGROUPED
     UNREADABLE = codes.UNREADABLE
     TOO_FEW_POINTS = codes.TOO_FEW_POINTS
     NO_SIGNAL = codes.NO_SIGNAL
     NO_SIGMA = codes.NO_SIGMA
     STAGE_FAILED = codes.STAGE_FAILED
     BLANK_MISMATCH = codes.BLANK_MISMATCH
+    TIMED_OUT = codes.TIMED_OUT
+    CANCELLED = codes.CANCELLED
+    DROPPED = codes.DROPPED
 
     @property
     def failed(self) -> bool:
@@ -75,12 +79,16 @@ EXPLANATIONS = {
     CurveStatus.BACKGROUND_FAILED: "the background could not be fitted and was not subtracted",
     CurveStatus.PEAKS_TRUNCATED: "more peaks than the table holds: the weakest are left out",
     CurveStatus.INSERTION_REFUSED: "an insertion policy ended the search for peaks",
+    CurveStatus.REGROUPED: "handed out by regroup before the end of the pipeline",
     CurveStatus.UNREADABLE: "the file could not be read",
     CurveStatus.TOO_FEW_POINTS: "too few usable points",
     CurveStatus.NO_SIGNAL: "the intensity is zero or constant everywhere",
     CurveStatus.NO_SIGMA: "sigma is missing and the pipeline has no noise stage to estimate it",
     CurveStatus.STAGE_FAILED: "a stage raised an error",
     CurveStatus.BLANK_MISMATCH: "the blank does not cover the curve's q range",
+    CurveStatus.TIMED_OUT: "a stage took longer than its timeout",
+    CurveStatus.CANCELLED: "the run was cancelled before the curve was complete",
+    CurveStatus.DROPPED: "dropped at a checkpoint",
 }
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gpusaxs.batch import FITTED_COLUMNS, SampleBatch, reflections
 from gpusaxs.kernels import peak_table as table
+from gpusaxs.kernels.status import FAILURES
 from gpusaxs.phases import PHASES
 from gpusaxs.sample import CurveStatus, FitStatus, Origin, Verdict
 
@@ -96,7 +97,7 @@ class Tables:
 def tables_of(batch: SampleBatch, origins: Sequence[Origin]) -> Tables:
     """Return the tables of a processed batch; `origins` says where each curve came from."""
     host = {name: batch.backend.to_host(getattr(batch, name)) for name in _ARRAYS}
-    failed = np.array([CurveStatus(int(code)).failed for code in host["status"]], bool)
+    failed = (host["status"] & FAILURES) != 0
     n_peaks = np.where(failed, 0, host["n_peaks"])
     n_phases = np.where(failed, 0, host["n_phases"])
     return Tables(

@@ -211,19 +211,22 @@ def test_importing_gpusaxs_is_quick_and_loads_neither_numba_nor_cupy():
 README = Path(__file__).parents[1] / "README.md"
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_the_python_examples_of_the_readme_run(number, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_python_examples_of_the_readme_run(number, tmp_path, monkeypatch, capsys):
     import matplotlib
 
     matplotlib.use("agg")
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     names: dict[str, object] = {}
     exec(examples[number], names)
     matplotlib.pyplot.close("all")
     if number == 0:
         assert (tmp_path / "curve.png").stat().st_size > 10_000
+    elif number == 1:
+        shown = capsys.readouterr().out.splitlines()
+        assert sorted(int(line.split()[0]) for line in shown) == list(range(200))
     else:
         curves = simulate(1, seed=1, phases=["hexagonal"], counts=20000.0)
         found = gpusaxs.process(

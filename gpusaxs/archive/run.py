@@ -9,19 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 import gpusaxs
-from gpusaxs.api import BLOCK_POINTS, Result
+from gpusaxs.api import Result
 from gpusaxs.archive.directory import RunWriter, read_description, read_table
-from gpusaxs.batch import SampleBatch
+from gpusaxs.batch import BLOCK_POINTS, SampleBatch
 from gpusaxs.errors import ReadError, RunDirectoryError
 from gpusaxs.io import Source, discover, read
 from gpusaxs.pipeline import Pipeline
+from gpusaxs.runtime.events import EventBus
+from gpusaxs.runtime.interceptors import Interceptor
+from gpusaxs.runtime.run import Run
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import (
     CurveStatus,
@@ -52,12 +55,15 @@ class Summary:
         Files that could not be read, each with its reason.
     seconds
         From the first file to the last part written.
+    stopped
+        Why the run ended before all files were read, if it did.
     """
 
     path: Path
     verdicts: dict[str, int] = field(default_factory=dict)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
+    stopped: str = ""
 
     @property
     def curves(self) -> int:
@@ -81,6 +87,9 @@ def process_archive(
     save_curves: bool = False,
     overwrite: bool = False,
     progress: Progress = lambda done, files, curves: None,
+    on_failure: Literal["continue", "fail_fast"] = "continue",
+    events: EventBus | None = None,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Summary:
     """Process every curve of files, folders and globs into a run directory.
 
@@ -98,6 +107,9 @@ def process_archive(
         Whether a run at `output` may be replaced.
     progress
         Called before the first file is read, and after each block.
+    on_failure, events, interceptors
+        See `gpusaxs.Runtime`. A run that fails fast ends with the block in which a curve failed;
+        what was complete stays, and `Summary.stopped` says why.
 
     Raises
     ------
@@ -112,7 +124,9 @@ def process_archive(
     """
     unit = None if q_unit is None else check_q_unit(q_unit)
     chosen = pipeline or Pipeline.load("standard")
-    runtime = Runtime(backend, workers, chosen)
+    runtime = Runtime(
+        backend, workers, chosen, on_failure=on_failure, events=events, interceptors=interceptors
+    )
     sources = _outside(Path(output), discover(inputs))
     writer = RunWriter(Path(output), overwrite=overwrite)
     description: dict[str, Any] = {
@@ -129,13 +143,18 @@ def process_archive(
     progress(0, len(sources), 0)
     began = time.perf_counter()
     files: list[dict[str, Any]] = []
-    for block in _blocks(sources, unit, files):
-        tables, curves = _process(block, runtime, save_curves)
-        writer.write(tables, curves)
-        _count(summary, tables, block)
-        progress(len(files), len(sources), summary.curves)
-    summary.seconds = time.perf_counter() - began
+    with runtime.new_run() as run:
+        for block in _blocks(sources, unit, files):
+            tables, curves = _process(block, runtime, run, save_curves)
+            writer.write(tables, curves)
+            _count(summary, tables, block, run, fail_fast=on_failure == "fail_fast")
+            progress(len(files), len(sources), summary.curves)
+            if run.stopped:
+                break
+    summary.seconds, summary.stopped = time.perf_counter() - began, run.stopped
     description |= {"state": "complete", "files": files, "seconds": round(summary.seconds, 3)}
+    if run.stopped:
+        description |= {"state": "stopped", "reason": run.stopped}
     writer.describe(description)
     return summary
 
@@ -230,7 +249,7 @@ def _identity(source: Source) -> dict[str, Any]:
 
 
 def _process(
-    block: _Block, runtime: Runtime, save_curves: bool
+    block: _Block, runtime: Runtime, run: Run, save_curves: bool
 ) -> tuple[Tables, list[Sample] | None]:
     samples = [entry for entry in block.entries if isinstance(entry, Sample)]
     unreadable = [entry for entry in block.entries if isinstance(entry, Tables)]
@@ -238,7 +257,7 @@ def _process(
     parts = []
     if samples:
         batch = SampleBatch.from_samples(samples, runtime.backend)
-        runtime.run_on(batch)
+        runtime.run_on(batch, run)
         parts.append(tables_of(batch, [sample.origin for sample in samples]))
         if save_curves:
             curves = batch.to_samples(batch.live_rows())
@@ -259,7 +278,7 @@ def _in_order(tables: Tables, block: _Block) -> Tables:
     )
 
 
-def _count(summary: Summary, tables: Tables, block: _Block) -> None:
+def _count(summary: Summary, tables: Tables, block: _Block, run: Run, *, fail_fast: bool) -> None:
     for entry in tables.samples["verdict"].value_counts():
         name = entry["values"].as_py()
         summary.verdicts[name] = summary.verdicts.get(name, 0) + entry["counts"].as_py()
@@ -267,6 +286,7 @@ def _count(summary: Summary, tables: Tables, block: _Block) -> None:
         if isinstance(entry, Tables):
             row = entry.samples.to_pylist()[0]
             summary.unreadable.append((row["id"], row["reason"]))
+            run.unreadable(row["id"], row["reason"], fatal=fail_fast)
 
 
 @dataclass(frozen=True)

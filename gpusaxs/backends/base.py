@@ -79,7 +79,22 @@ class Backend(Protocol):
             First point and end of each curve.
         arguments
             The kernel's arguments in order, without its scratch: arrays of the batch, or scalars.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If the device has no room for the scratch; no curve was touched then.
+        StageTimeoutError
+            If the launch went on beyond its deadline: see `gpusaxs.backends.supervision`.
         """
+        ...
+
+    def rows_at_once(self, points: int) -> int | None:
+        """Curves of so many points for which one launch has memory now; None for any number."""
+        ...
+
+    def close(self) -> None:
+        """Give back threads and other resources; nothing can be launched any more."""
         ...
 
     def synchronize(self) -> None:

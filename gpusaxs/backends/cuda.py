@@ -2,10 +2,16 @@
 
 Under Numba's simulator (``NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1``) the same drivers run in
 plain Python over NumPy arrays, so that their indexing is tested without a GPU.
+
+Launches and copies overlap with the host, but where somebody observes them: then each is waited
+for, so that its time is its own.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal
 
@@ -15,10 +21,13 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpusaxs.backends.base import Array, IndexArray
 from gpusaxs.backends.numpy import widest_row
-from gpusaxs.errors import BackendError
+from gpusaxs.backends.supervision import Direction, supervision, worker_name
+from gpusaxs.errors import BackendError, OutOfMemoryError
 from gpusaxs.kernels.curve_kernel import CurveKernel, scratch_shape
 
 THREADS = 128
+SCRATCH_ROWS = 16
+"""Numbers a point that no kernel's scratch exceeds, for curves that are long enough to process."""
 
 
 def _modules() -> tuple[Any, Any]:
@@ -89,15 +98,39 @@ class CudaBackend:
 
     def to_device(self, array: NDArray[Any]) -> Array:
         """See `Backend.to_device`."""
-        with self._on_stream():
+        with self._copy("host_to_device", array.nbytes), self._on_stream():
             return self.xp.array(array, order="F")
 
     def to_host(self, array: Array) -> NDArray[Any]:
         """See `Backend.to_host`."""
+        with self._copy("device_to_host", array.nbytes):
+            if self.simulated:
+                return np.ascontiguousarray(array)
+            return np.ascontiguousarray(self.xp.asnumpy(array))
+
+    @contextmanager
+    def _copy(self, direction: Direction, nbytes: int) -> Iterator[None]:
+        """Wait for what was launched before a copy to the host; time a copy that is observed."""
+        observer = supervision().observer
+        if observer is not None or direction == "device_to_host":
+            self.synchronize()
+        began = time.perf_counter()
+        yield
+        if observer is not None:
+            self.synchronize()
+            observer.copied(direction, nbytes, began, worker_name())
+
+    def rows_at_once(self, points: int) -> int | None:
+        """See `Backend.rows_at_once`: half of the free memory may become scratch."""
         if self.simulated:
-            return np.ascontiguousarray(array)
+            return None
+        free, _ = self.xp.cuda.runtime.memGetInfo()
+        free += self.xp.get_default_memory_pool().free_bytes()
+        return max(1, int(free // (2 * SCRATCH_ROWS * 8 * max(1, points))))
+
+    def close(self) -> None:
+        """See `Backend.close`."""
         self.synchronize()
-        return np.ascontiguousarray(self.xp.asnumpy(array))
 
     def synchronize(self) -> None:
         """See `Backend.synchronize`."""
@@ -115,16 +148,30 @@ class CudaBackend:
         count = rows.size
         if count == 0:
             return
+        around = supervision()
+        around.check_deadline()
         points = widest_row(kernel, arguments)
-        scratch = [
-            self.empty((count, *scratch_shape(part, points)), part.dtype) for part in kernel.scratch
-        ]
+        try:
+            scratch = [
+                self.empty((count, *scratch_shape(part, points)), part.dtype)
+                for part in kernel.scratch
+            ]
+        except MemoryError as error:  # CuPy's is one
+            raise OutOfMemoryError(
+                f"The device has no room for kernel {kernel.name!r} over {count} curves of "
+                f"{points} points: {error}"
+            ) from error
         blocks = -(-count // THREADS)
         driver = cuda_driver(kernel)
         # Shared tables come from the host; batch arrays are on the device already.
         on_device = [self.to_device(a) if isinstance(a, np.ndarray) else a for a in arguments]
         if self.simulated:
             on_device = list(arguments)
-        driver[blocks, THREADS, self._stream](
-            self.to_device(rows), count, *span, *scratch, *on_device
-        )
+        row_numbers = self.to_device(rows)
+        if around.observer is not None:
+            self.synchronize()
+        began = time.perf_counter()
+        driver[blocks, THREADS, self._stream](row_numbers, count, *span, *scratch, *on_device)
+        if around.observer is not None:
+            self.synchronize()
+            around.observer.kernel_ran(kernel.name, count, began, worker_name())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gpusaxs.backends.base import IndexArray
+from gpusaxs.backends.supervision import supervision, worker_name
 from gpusaxs.kernels.curve_kernel import CurveKernel, Role, scratch_shape
 
 CHUNK = 64
@@ -68,19 +70,37 @@ class NumpyBackend:
         points = widest_row(kernel, arguments)
         driver = kernel.cpu_driver
         starts = itertools.count(0, CHUNK)
+        around = supervision()
 
         def work() -> None:
+            began, done = time.perf_counter(), 0
             scratch = [np.empty(scratch_shape(part, points), part.dtype) for part in kernel.scratch]
             for first in starts:
                 if first >= count:
-                    return
-                driver(rows, first, min(first + CHUNK, count), *span, *scratch, *arguments)
+                    break
+                around.check_deadline()
+                last = min(first + CHUNK, count)
+                driver(rows, first, last, *span, *scratch, *arguments)
+                done += last - first
+            if around.observer is not None and done:
+                around.observer.kernel_ran(kernel.name, done, began, worker_name())
 
         helpers = min(self.workers, -(-count // CHUNK)) - 1
         running = [self._pool.submit(work) for _ in range(helpers)]
-        work()
+        try:
+            work()
+        finally:
+            wait(running)
         for future in running:
             future.result()
+
+    def rows_at_once(self, points: int) -> int | None:
+        """See `Backend.rows_at_once`: scratch is a row a worker, so there is no limit."""
+        return None
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._pool.shutdown()
 
 
 def widest_row(kernel: CurveKernel, arguments: tuple[Any, ...]) -> int:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from gpusaxs.runtime.events import EventBus
 
 BackendName = Literal["auto", "numpy", "cuda"]
 SOME_FAILED = 1
@@ -48,6 +53,19 @@ def process(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write the three tables there as CSV too."),
     ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first curve that fails.")
+    ] = False,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json", help="Write a timeline for Perfetto or chrome://tracing."
+        ),
+    ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help="Write what happens, an object a line."),
+    ] = None,
 ) -> None:
     """Process every curve of files and folders into a run directory.
 
@@ -66,7 +84,7 @@ def process(
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--q-unit") from error
     chosen = Pipeline.load(pipeline).with_settings(settings or ())
-    with Progress(chosen, backend, workers) as progress:
+    with Progress(chosen, backend, workers) as progress, _bus(trace, events) as bus:
         summary = process_archive(
             inputs,
             output,
@@ -77,12 +95,35 @@ def process(
             save_curves=save_curves,
             overwrite=overwrite,
             progress=progress,
+            on_failure="fail_fast" if fail_fast else "continue",
+            events=bus,
         )
     result = open_run(output)
     print_summary(result.samples)
     print_rate(summary)
+    if summary.stopped:
+        typer.echo(f"Stopped: {summary.stopped}", err=True)
     if csv is not None:
         result.write_csv(csv)
         typer.echo(f"Tables as CSV: {csv}")
     if summary.failed:
         raise typer.Exit(SOME_FAILED)
+
+
+@contextmanager
+def _bus(trace: Path | None, events: Path | None) -> Iterator[EventBus | None]:
+    """Open the files that were asked for as sinks; there is no bus without any."""
+    from gpusaxs.runtime.events import EventBus, Sink
+    from gpusaxs.runtime.sinks import JsonLines
+    from gpusaxs.runtime.timeline import ChromeTrace
+
+    sinks: list[Sink] = []
+    if trace is not None:
+        sinks.append(ChromeTrace(trace))
+    if events is not None:
+        sinks.append(JsonLines(events))
+    if not sinks:
+        yield None
+        return
+    with EventBus(sinks) as bus:
+        yield bus

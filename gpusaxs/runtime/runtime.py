@@ -1,25 +1,35 @@
-"""Runs a pipeline over samples: takes launches from the scheduler until none is left."""
+"""Runs a pipeline over samples: at once, in an event loop, or one by one as they come."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Literal
 
 import numpy as np
 
-from gpusaxs.backends import Backend, IndexArray, get_backend
+from gpusaxs.backends import Backend, get_backend
 from gpusaxs.batch import SampleBatch
-from gpusaxs.errors import GpusaxsError, PipelineError
+from gpusaxs.errors import RunStoppedError
 from gpusaxs.pipeline import Pipeline
-from gpusaxs.runtime.regroup import RegroupPool
-from gpusaxs.runtime.scheduler import Launch, Scheduler
-from gpusaxs.sample import CurveStatus, Sample
-from gpusaxs.stages.base import Requests
+from gpusaxs.runtime.cancel import CancelToken
+from gpusaxs.runtime.events import EventBus
+from gpusaxs.runtime.execution import Execution, OnCheckpoint, Settings
+from gpusaxs.runtime.interceptors import Interceptor
+from gpusaxs.runtime.run import Run
+from gpusaxs.runtime.service import Service, Submission, remember
+from gpusaxs.runtime.stream import stream
+from gpusaxs.sample import Sample
 
 
 class Runtime:
     """Runs one pipeline on one backend.
+
+    `run` works in the calling thread. `submit`, `run_batch` and `stream` hand their samples to
+    one thread of the runtime, which runs what came from all of them together. A curve's result is
+    the same either way.
 
     Parameters
     ----------
@@ -29,6 +39,18 @@ class Runtime:
         Threads of the numpy backend; by default one a core.
     pipeline
         A pipeline, the name of a preset, or a TOML file.
+    on_failure
+        Whether other curves go on where one fails, or all that are not complete are cancelled
+        and `RunStoppedError` is raised.
+    interceptors
+        What is done around each launch; the first is the outermost.
+    events
+        Takes what happens to its sinks. Who made it closes it.
+    on_checkpoint
+        Called with the name of a checkpoint's stage and all samples held there; returns those
+        that go on, changed or not, or None for all as they are.
+    rows_at_once
+        Curves that one launch may have; by default as many as the backend has memory for.
 
     Examples
     --------
@@ -45,107 +67,193 @@ class Runtime:
         backend: str | Backend = "auto",
         workers: int | None = None,
         pipeline: str | Pipeline = "standard",
+        *,
+        on_failure: Literal["continue", "fail_fast"] = "continue",
+        interceptors: Sequence[Interceptor] = (),
+        events: EventBus | None = None,
+        on_checkpoint: OnCheckpoint | None = None,
+        rows_at_once: int | None = None,
     ) -> None:
+        if on_failure not in ("continue", "fail_fast"):
+            raise ValueError(f"Expected on_failure 'continue' or 'fail_fast'. Got {on_failure!r}.")
+        if rows_at_once is not None and rows_at_once < 1:
+            raise ValueError(f"Expected at least 1 row at once. Got {rows_at_once}.")
+        self._owns_backend = isinstance(backend, str)
         self.backend = get_backend(backend, workers) if isinstance(backend, str) else backend
         self.pipeline = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
+        self.settings = Settings(
+            self.pipeline,
+            tuple(interceptors),
+            events,
+            on_checkpoint,
+            on_failure == "fail_fast",
+            rows_at_once,
+        )
+        self._service = Service(self.backend, self.settings)
 
-    def run(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Process samples and return them in the same order; the given ones are not changed."""
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cancel what is on its way, and give the threads back."""
+        self._service.stop("the runtime was closed")
+        if self._owns_backend:
+            self.backend.close()
+
+    def run(self, samples: Sequence[Sample], cancel: CancelToken | None = None) -> list[Sample]:
+        """Process samples and return them in the same order; the given ones are not changed.
+
+        Parameters
+        ----------
+        cancel
+            Tells the run to stop. What was complete by then is returned so; the status of the
+            rest is ``cancelled``.
+
+        Raises
+        ------
+        RunStoppedError
+            If the runtime fails fast and a sample has failed.
+        """
         if not samples:
             return []
         batch = SampleBatch.from_samples(samples, self.backend)
-        self.run_on(batch)
+        with self.new_run(cancel, len(samples)) as run:
+            self.run_on(batch, run)
         done = batch.to_samples()
-        for given, result in zip(samples, done, strict=True):
-            result.origin = given.origin
-            result.measured_q = given.q
-            result.measured_intensity = given.intensity
+        for sample, given in zip(done, samples, strict=True):
+            remember(sample, given)
+        if run.stopped:
+            raise RunStoppedError(run.stopped, done)
         return done
 
-    async def run_batch(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Process samples in another thread: `run` for an event loop."""
-        return await asyncio.to_thread(self.run, samples)
+    @contextmanager
+    def new_run(
+        self, cancel: CancelToken | None = None, samples: int | None = None
+    ) -> Iterator[Run]:
+        """Begin a run of one batch or several, and end it.
 
-    def run_on(self, batch: SampleBatch) -> list[Launch]:
-        """Process a batch in place and return the launches in their order."""
-        return _Run(batch, self.pipeline).to_the_end()
-
-
-@dataclass(slots=True)
-class _Run:
-    """One batch on its way through a pipeline."""
-
-    batch: SampleBatch
-    pipeline: Pipeline
-    scheduler: Scheduler = field(default_factory=Scheduler)
-    pool: RegroupPool = field(default_factory=RegroupPool)
-    granted: dict[str, IndexArray] = field(default_factory=dict)
-
-    def to_the_end(self) -> list[Launch]:
-        numbers = self.pipeline.numbers
-        self.pool.set_checkpoints(numbers[name] for name in self.pipeline.checkpoints)
-        self._send(self.pipeline.after(-1), self.batch.live_rows())
-        launches = []
-        while (launch := self.scheduler.pop()) or self._release():
-            if launch:
-                launches.append(launch)
-                self._run(launch)
-        return launches
-
-    def _run(self, launch: Launch) -> None:
-        stage = self.pipeline.stages[launch.stage_num]
-        self.batch.stage_num[launch.rows] = launch.stage_num
+        Parameters
+        ----------
+        cancel
+            Tells the run to stop.
+        samples
+            How many samples it will have, where that is known.
+        """
+        run = self._new_run(cancel)
+        run.begin(samples)
         try:
-            requests = stage.launch(self.batch, launch.rows)
-        except GpusaxsError:
-            raise
-        except Exception as error:  # noqa: BLE001 a stage may be anybody's code
-            self.batch.fail(launch.rows, launch.stage, error)
+            yield run
+        finally:
+            run.end()
+
+    def run_on(self, batch: SampleBatch, run: Run | None = None) -> None:
+        """Process a batch in place, as a run of its own or as part of one."""
+        if run is None:
+            with self.new_run(samples=len(batch)) as own:
+                self.run_on(batch, own)
             return
-        alive = np.isin(launch.rows, self.batch.live_rows(), assume_unique=True)
-        rows = launch.rows[alive]
-        moved = self._grant(rows, requests, launch)
-        self._send(self.pipeline.after(launch.stage_num), rows[~np.isin(rows, moved)])
+        execution = Execution(batch, self.settings)
+        execution.enter(np.arange(len(batch)), 0, run)
+        unlisten = run.token.on_cancel(lambda reason: execution.cancel(0, reason))
+        try:
+            with execution.watched():
+                while execution.step():
+                    pass
+        finally:
+            unlisten()
 
-    def _grant(self, rows: IndexArray, requests: Requests, launch: Launch) -> IndexArray:
-        """Send rows where they ask to go, as far as the policies admit; return those sent."""
-        moved = [np.empty(0, np.int64)]
-        for name, all_asking in requests.items():
-            number = self.pipeline.numbers.get(name)
-            if number is None:
-                raise PipelineError(
-                    f"Stage {launch.stage!r} asked for {name!r}, which is not in the pipeline "
-                    f"({', '.join(self.pipeline.numbers)}). Name it in the stage's may_request."
-                )
-            asking = all_asking[np.isin(all_asking, rows)]
-            granted = self.granted.setdefault(name, np.zeros(len(self.batch), np.int64))
-            admitted = self.pipeline.policy(name).admit(granted[asking], int(granted.sum()))
-            granted[asking[admitted]] += 1
-            if not admitted.all():
-                self.batch.set_status(asking[~admitted], CurveStatus.INSERTION_REFUSED)
-            self._send(number, asking[admitted])
-            moved.append(asking[admitted])
-        return np.concatenate(moved)
+    def submit(self, samples: Sequence[Sample], cancel: CancelToken | None = None) -> Submission:
+        """Give samples to be processed, beside those that are on their way, and go on.
 
-    def _send(self, number: int, rows: IndexArray) -> None:
-        """Let rows wait for a stage, or hold them at a checkpoint; past the end they are done."""
-        if number == len(self.pipeline.stages):
-            self.batch.stage_num[rows] = number
-        elif number in self.pool.checkpoints:
-            self.pool.add(number, rows)
-        else:
-            self.scheduler.push(number, self.pipeline.stages[number].name, rows)
+        They begin before samples that are further on continue.
 
-    def _release(self) -> bool:
-        """Let the lowest checkpoint go: nothing moves any more, so nothing can still arrive."""
-        held = [number for number in self.pool.checkpoints if self.pool.held(number)]
-        if not held or not self.pool.checkpoint_ready(min(held), self.scheduler.waiting()):
-            return False
-        number = min(held)
-        released = self.pool.regroup(number)
-        for stage, rows in released.items():
-            if stage == number:
-                self.scheduler.push(stage, self.pipeline.stages[stage].name, np.sort(rows))
-            else:
-                self.pool.add(stage, rows)
-        return True
+        Returns
+        -------
+        Submission
+            ``result()`` waits for them; ``completed`` has what has ended so far.
+        """
+        submission = self._service.submission(self._new_run(cancel), samples=len(samples))
+        try:
+            submission.add(samples)
+        finally:
+            submission.close()
+        return submission
+
+    async def run_batch(
+        self, samples: Sequence[Sample], cancel: CancelToken | None = None
+    ) -> list[Sample]:
+        """Process samples from an event loop: see `run`.
+
+        Small calls at the same time share their launches. When the task is cancelled, so is the
+        run.
+        """
+        submission = self.submit(samples, cancel)
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        def end() -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        submission.future.add_done_callback(lambda _: self._service.loops.call(loop, end))
+        try:
+            await ended
+            return submission.result(0)
+        except asyncio.CancelledError:
+            submission.cancel("the task was cancelled")
+            raise
+
+    def stream(
+        self,
+        source: Iterable[Sample] | AsyncIterable[Sample],
+        *,
+        max_in_flight: int = 64,
+        cancel: CancelToken | None = None,
+    ) -> AsyncIterator[Sample]:
+        """Process samples as they come and yield each when it has ended.
+
+        Parameters
+        ----------
+        source
+            Of any length. A synchronous one is asked for its next sample in another thread.
+        max_in_flight
+            Samples that were taken from the source and that the loop over the stream is not
+            done with: a slow loop stops the source. A checkpoint waits for so many, or for the
+            end of the source.
+        cancel
+            Tells the run to stop; what was on its way is yielded with the status ``cancelled``.
+
+        Raises
+        ------
+        RunStoppedError
+            If the runtime fails fast and a sample has failed.
+        """
+        if max_in_flight < 1:
+            raise ValueError(f"Expected at least 1 sample in flight. Got {max_in_flight}.")
+        return stream(self._service, self._new_run(cancel), source, max_in_flight)
+
+    def regroup(self, min_stage: str | int) -> list[Sample]:
+        """Hand out every submitted sample that waits at a stage or beyond it, and end it there.
+
+        Each is handed out once; the rest goes on. The calls that the samples came from get them
+        as they stand, with the remark ``regrouped``.
+
+        Parameters
+        ----------
+        min_stage
+            The stage, by its name or number.
+        """
+        number = self.pipeline.numbers[min_stage] if isinstance(min_stage, str) else min_stage
+        return self._service.regroup(number)
+
+    def _new_run(self, cancel: CancelToken | None) -> Run:
+        token = CancelToken() if cancel is None else cancel
+        return Run(self.pipeline.name, self.backend.name, token, self.settings.events)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpusaxs.backends import IndexArray
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One stage over the rows that wait for it."""
+    """One stage over rows that wait for it."""
 
     stage_num: int
     stage: str
@@ -43,14 +45,55 @@ class Scheduler:
         self._waiting[key].append(rows)
         self._arrivals += 1
 
-    def pop(self) -> Launch | None:
-        """Take the next launch, or None when nothing waits."""
+    def pop(self, most: int | None = None) -> Launch | None:
+        """Take the next launch, or None when nothing waits.
+
+        Parameters
+        ----------
+        most
+            Rows that one launch may have; the rest keeps its turn.
+        """
         if not self._order:
             return None
-        stage_num, _, stage = heapq.heappop(self._order)
-        rows = np.concatenate(self._waiting.pop((stage_num, stage)))
+        stage_num, _, stage = self._order[0]
+        key = (stage_num, stage)
+        parts = self._waiting[key]
+        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if most is not None and rows.size > most:
+            self._waiting[key] = [rows[most:]]
+            return Launch(stage_num, stage, rows[:most])
+        heapq.heappop(self._order)
+        del self._waiting[key]
         return Launch(stage_num, stage, rows)
 
     def waiting(self) -> int:
         """Number of rows that wait."""
         return sum(rows.size for parts in self._waiting.values() for rows in parts)
+
+    def remove(self, rows: IndexArray) -> dict[int, IndexArray]:
+        """Take these rows out wherever they wait; return those that did, by stage number."""
+        return self._take_out(lambda key, waiting: np.isin(waiting, rows))
+
+    def take_from(self, min_stage: int) -> dict[int, IndexArray]:
+        """Take out every row that waits for stage `min_stage` or a later one, by stage number."""
+        return self._take_out(lambda key, waiting: np.full(waiting.size, key[0] >= min_stage))
+
+    def _take_out(
+        self, chosen: Callable[[tuple[int, str], IndexArray], NDArray[np.bool_]]
+    ) -> dict[int, IndexArray]:
+        taken: dict[int, IndexArray] = {}
+        for key, parts in list(self._waiting.items()):
+            waiting = np.concatenate(parts)
+            out = chosen(key, waiting)
+            if not out.any():
+                continue
+            earlier = taken.get(key[0], waiting[:0])
+            taken[key[0]] = np.concatenate([earlier, waiting[out]])
+            if out.all():
+                del self._waiting[key]
+            else:
+                self._waiting[key] = [waiting[~out]]
+        if taken:
+            self._order = [entry for entry in self._order if (entry[0], entry[2]) in self._waiting]
+            heapq.heapify(self._order)
+        return taken

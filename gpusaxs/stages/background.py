@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from typing import Any, Literal
 
@@ -101,6 +102,16 @@ class Background(Stage):
                 return NO_REQUESTS
         batch.restart_search(rows)
         return NO_REQUESTS
+
+    def fingerprint(self) -> str | None:
+        """See `Stage.fingerprint`: the blank belongs to it, whatever its file is called."""
+        own = super().fingerprint()
+        if own is None or self.mode != "blank":
+            return own
+        digest = hashlib.sha256(own.encode())
+        for array in self._blank:
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def _blank(self) -> tuple[Any, Any, Any]:
