@@ -230,6 +230,8 @@ class EventBus:
         RuntimeError
             If the bus is closed.
         """
+        if not events:
+            return
         with self._changed:
             from_a_sink = threading.current_thread() is self._thread
             if self._closed and not from_a_sink:
@@ -273,10 +275,10 @@ class EventBus:
         self._thread = thread
 
     def _put(self, events: Sequence[Event]) -> None:
-        was_empty, was_half_full = not self._queue, self._half_full()
+        can_wake = not self._queue or not self._half_full()
         self.produced += len(events)
         self._queue.extend(events)
-        if was_empty or self._half_full() > was_half_full:
+        if can_wake and (self._half_full() or len(self._queue) == len(events)):
             self._changed.notify_all()
 
     def _put_when_there_is_room(self, events: Sequence[Event]) -> None:
@@ -325,13 +327,13 @@ class EventBus:
         for event in events:
             try:
                 sink(event)
-            except BaseException:
+            except BaseException:  # noqa: BLE001 without this thread, producers wait for ever
                 self._count_failure(sink)
 
     def _call(self, sink: Sink, method: Literal["flush", "close"]) -> None:
         try:
             getattr(sink, method, _nothing)()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 the other sinks have theirs to do
             self._count_failure(sink)
 
     def _count_failure(self, sink: Sink) -> None:

@@ -134,6 +134,8 @@ class Flow:
     def forget_rows(self, rows: IndexArray) -> None:
         """Drop what is kept about rows that have ended; others may take their numbers."""
         self._run[rows] = _NOWHERE
+        for row in rows.tolist() if self._later else ():
+            self._later.pop(row, None)
 
     def next_launch(self) -> Launch | None:
         """Take the next launch; its rows are nowhere until it is settled."""
@@ -169,8 +171,6 @@ class Flow:
             failed = np.fromiter(settled.errors, np.int64)
             rows = rows[~np.isin(rows, failed)]
             asked = [(number, there[~np.isin(there, failed)]) for number, there in asked]
-        if self._later and rows.size < launch.rows.size:
-            self._drop_later(np.setdiff1d(launch.rows, rows))
         following = self.pipeline.after(launch.stage_num)
         if self._later or len(asked) > 1:
             parts = self._parts(rows, asked, following)
@@ -229,9 +229,7 @@ class Flow:
             self._left(number, waiting)
             taken.append(waiting)
         taken += [pool.remove(rows) for pool in self._pools.values()]
-        out = np.concatenate(taken)
-        self._drop_later(out)
-        return out
+        return np.concatenate(taken)
 
     def regroup(self, min_stage: int) -> IndexArray:
         """Take out every row that waits or is held at `min_stage` or beyond, in order of entry.
@@ -244,9 +242,7 @@ class Flow:
             taken.append(waiting)
         for pool in self._pools.values():
             taken += pool.regroup(min_stage).values()
-        out = self._in_order(np.concatenate(taken))
-        self._drop_later(out)
-        return out
+        return self._in_order(np.concatenate(taken))
 
     def ready_checkpoint(self) -> Checkpoint | None:
         """Take the rows of a checkpoint that is ready, the lowest of the oldest run first.
@@ -354,10 +350,6 @@ class Flow:
         runs = self._run[rows]
         for run in np.unique(runs).tolist():
             yield run, rows[runs == run]
-
-    def _drop_later(self, rows: IndexArray) -> None:
-        for row in rows.tolist() if self._later else ():
-            self._later.pop(row, None)
 
     def _in_order(self, rows: IndexArray) -> IndexArray:
         return rows[np.argsort(self._entered[rows])]

@@ -1,126 +1,204 @@
-"""A timeline of a run in the Chrome trace format, for Perfetto and chrome://tracing."""
+"""A timeline of runs in the Chrome trace format, for Perfetto and chrome://tracing."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpusaxs.runtime.events import (
-    CheckpointReleased,
     Copied,
     Event,
     KernelRan,
     LaunchEnded,
-    Retried,
-    RunCancelled,
     RunEnded,
     RunStarted,
+    SampleEnded,
     event_name,
 )
+from gpusaxs.runtime.sinks import strict_json
 
-LAUNCHES, WORKERS, COPIES = 1, 2, 3
-_PROCESSES = {LAUNCHES: "launches by stage", WORKERS: "kernels by worker", COPIES: "copies"}
-_MICRO = 1e6
+PROCESSES = {1: "stages", 2: "workers", 3: "copies"}
+STAGES, WORKERS, COPIES = PROCESSES
+CLOCK_SECONDS = 10e-6
+"""Spans of one thread may overlap by so much where their times were taken apart."""
+
+
+class Row(NamedTuple):
+    """Where spans are shown: rows are sorted by process, then by order, then by name."""
+
+    process: int
+    order: int
+    name: str
+
+
+RUNS, MARKS = Row(STAGES, -2, "runs"), Row(STAGES, -1, "marks")
 
 
 class ChromeTrace:
     """Writes spans of launches, kernels and copies, each kind by itself.
 
-    Launches have a row for each stage, and for each thread that launched it; kernels a row for
-    each worker; copies one for each direction. Runs are spans that may overlap; checkpoints,
-    retries and cancels are marks.
+    The process "stages" has a row for the runs, one with marks at checkpoints, retries and
+    cancels, and one for the launches of each stage; "workers" has the kernels of each thread, and
+    "copies" those of each direction. What is at work at the same time on one row, as launches of
+    two batches of the same stage may be, goes to a second row of that name.
 
     Parameters
     ----------
     path
         The file, written when the sink is closed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no folder to put it.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._marks: list[tuple[dict[str, Any], float]] = []
-        self._rows: dict[tuple[int, str], int] = {}
-        self._order: dict[tuple[int, str], int] = {}
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(
+                f"Expected a folder at {self.path.parent} to put {self.path.name}. Make it first."
+            )
+        self._events: list[Event] = []
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event."""
-        match event:
-            case LaunchEnded():
-                row = self._row(LAUNCHES, f"{event.stage} · {event.worker}", event.stage_num)
-                details: dict[str, Any] = {"rows": event.rows, "stage_num": event.stage_num}
-                if event.error:
-                    details["error"] = event.error
-                self._span(event.stage, "launch", row, event.at, event.seconds, details)
-            case KernelRan():
-                row = self._row(WORKERS, event.worker)
-                rows = {"rows": event.rows}
-                self._span(event.kernel, "kernel", row, event.at, event.seconds, rows)
-            case Copied():
-                name = event.direction.replace("_", " ")
-                row = self._row(COPIES, name)
-                nbytes = {"bytes": event.nbytes}
-                self._span(name, event.direction, row, event.at, event.seconds, nbytes)
-            case RunStarted() | RunEnded():
-                phase = "b" if isinstance(event, RunStarted) else "e"
-                mark = {
-                    "name": f"run {event.run}", "cat": "run", "ph": phase, "id": event.run,
-                    "pid": LAUNCHES, "tid": 0, "args": event._asdict(),
-                }  # fmt: skip
-                self._marks.append((mark, event.at))
-            case CheckpointReleased() | Retried() | RunCancelled():
-                mark = {
-                    "name": event_name(event), "cat": "mark", "ph": "i", "s": "p",
-                    "pid": LAUNCHES, "tid": 0, "args": event._asdict(),
-                }  # fmt: skip
-                self._marks.append((mark, event.at))
+        """Keep an event."""
+        if not isinstance(event, SampleEnded):
+            self._events.append(event)
 
     def close(self) -> None:
         """Write the file, beside its place first."""
-        origin = min((at for _, at in self._marks), default=0.0)
-        events = [mark | {"ts": max(0.0, (at - origin) * _MICRO)} for mark, at in self._marks]
-        text = json.dumps({"traceEvents": self._names() + events, "displayTimeUnit": "ms"})
         aside = self.path.with_name(f".{self.path.name}.part")
-        aside.write_text(text, "utf-8")
+        with aside.open("w", encoding="utf-8") as file:
+            before = '{"displayTimeUnit": "ms", "traceEvents": [\n'
+            for entry in _entries(self._events):
+                file.write(before + strict_json(entry))
+                before = ",\n"
+            file.write("\n]}\n")
         os.replace(aside, self.path)
 
-    def _row(self, process: int, name: str, order: int = 0) -> tuple[int, int]:
-        key = (process, name)
-        self._order.setdefault(key, order)
-        return process, self._rows.setdefault(key, len(self._rows) + 1)
 
-    def _span(
-        self,
-        name: str,
-        category: str,
-        row: tuple[int, int],
-        at: float,
-        seconds: float,
-        details: dict[str, Any],
-    ) -> None:
-        span = {
-            "name": name, "cat": category, "ph": "X", "dur": seconds * _MICRO,
-            "pid": row[0], "tid": row[1], "args": details,
-        }  # fmt: skip
-        self._marks.append((span, at - seconds))
+class _Span(NamedTuple):
+    """What took from `begin` to `end`, in seconds since 1970; or a mark, where there is none."""
 
-    def _names(self) -> list[dict[str, Any]]:
-        """Return what names and orders the rows."""
-        named = []
-        for process, name in _PROCESSES.items():
-            named += [
-                _metadata("process_name", process, 0, {"name": name}),
-                _metadata("process_sort_index", process, 0, {"sort_index": process}),
-            ]
-        for (process, name), row in self._rows.items():
-            place = 1000 * self._order[process, name] + row
-            named += [
-                _metadata("thread_name", process, row, {"name": name}),
-                _metadata("thread_sort_index", process, row, {"sort_index": place}),
-            ]
-        return named
+    row: Row
+    begin: float
+    end: float
+    name: str
+    category: str
+    details: dict[str, Any]
 
 
-def _metadata(name: str, process: int, row: int, details: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "ph": "M", "pid": process, "tid": row, "args": details}
+def _spans(events: list[Event]) -> Iterator[_Span]:
+    ended = {event.run for event in events if isinstance(event, RunEnded)}
+    last = max((event.at for event in events), default=0.0)
+    for event in events:
+        if not isinstance(event, RunStarted):
+            yield _span(event)
+        elif event.run not in ended:
+            name = f"run {event.run}, not ended"
+            yield _Span(RUNS, event.at, last, name, "run", event._asdict())
+
+
+def _span(event: Event) -> _Span:
+    match event:
+        case LaunchEnded():
+            row = Row(STAGES, event.stage_num, event.stage)
+            details = {"rows": event.rows, "worker": event.worker}
+            if event.error:
+                details["error"] = event.error
+            return _took(event, row, event.stage, "launch", details)
+        case KernelRan():
+            row = Row(WORKERS, 0, event.worker)
+            return _took(event, row, event.kernel, "kernel", {"rows": event.rows})
+        case Copied():
+            name = event.direction.replace("_", " ")
+            row = Row(COPIES, 0 if event.direction == "host_to_device" else 1, name)
+            details = {"bytes": event.nbytes, "worker": event.worker}
+            return _took(event, row, name, event.direction, details)
+        case RunEnded():
+            name = f"run {event.run}"
+            return _Span(RUNS, event.started, event.at, name, "run", event._asdict())
+        case _:
+            return _Span(MARKS, event.at, event.at, event_name(event), "mark", event._asdict())
+
+
+def _took(
+    event: LaunchEnded | KernelRan | Copied,
+    row: Row,
+    name: str,
+    category: str,
+    details: dict[str, Any],
+) -> _Span:
+    return _Span(row, event.at - event.seconds, event.at, name, category, details)
+
+
+def _lanes(spans: list[_Span]) -> list[list[_Span]]:
+    """Spread the spans of a row over as few lanes as hold them without overlap."""
+    lanes: list[list[_Span]] = []
+    for span in sorted(spans, key=lambda span: span.begin):
+        for lane in lanes:
+            free_from = lane[-1].end
+            if free_from <= span.begin + CLOCK_SECONDS:
+                begin = max(free_from, span.begin)
+                lane.append(span._replace(begin=begin, end=max(begin, span.end)))
+                break
+        else:
+            lanes.append([span])
+    return lanes
+
+
+def _entries(events: list[Event]) -> Iterator[dict[str, Any]]:
+    """Return the entries of ``traceEvents``."""
+    rows: defaultdict[Row, list[_Span]] = defaultdict(list)
+    for span in _spans(events):
+        rows[span.row].append(span)
+    origin = min((span.begin for spans in rows.values() for span in spans), default=0.0)
+    for process, name in PROCESSES.items():
+        yield from _named("process", name, process, process)
+    # A thread with the number of its process would be taken for its main thread.
+    number = len(PROCESSES)
+    for row in sorted(rows, key=_place):
+        for lane, spans in enumerate(_lanes(rows[row]), start=1):
+            number += 1
+            name = row.name if lane == 1 else f"{row.name} ({lane})"
+            yield from _named("thread", name, row.process, number)
+            for span in spans:
+                yield _entry(span, number, origin)
+
+
+def _entry(span: _Span, number: int, origin: float) -> dict[str, Any]:
+    begin, end = (round((at - origin) * 1e9) for at in (span.begin, span.end))
+    times: dict[str, Any] = {"ph": "X", "ts": begin / 1000, "dur": (end - begin) / 1000}
+    if span.row == MARKS:
+        times = {"ph": "i", "ts": begin / 1000, "s": "t"}
+    return {
+        "name": span.name,
+        "cat": span.category,
+        **times,
+        "pid": span.row.process,
+        "tid": number,
+        "args": span.details,
+    }
+
+
+def _named(kind: str, name: str, process: int, number: int) -> Iterator[dict[str, Any]]:
+    """Return what names a process or a row, and puts it in its place."""
+    for what, value in (("name", name), ("sort_index", number)):
+        yield {
+            "name": f"{kind}_{what}",
+            "ph": "M",
+            "pid": process,
+            "tid": number,
+            "args": {what: value},
+        }
+
+
+def _place(row: Row) -> tuple[int, int, list[str | int]]:
+    """Put worker 10 after worker 9."""
+    parts = re.split(r"(\d+)", row.name)
+    return row.process, row.order, [int(part) if part.isdigit() else part for part in parts]
