@@ -160,10 +160,10 @@ class Flow:
             Returns a row as a sample, for policies that look at it.
         """
         self._left(launch.stage_num, launch.rows)
-        rows = launch.rows if alive.all() else launch.rows[alive]
+        rows = launch.rows[alive]
         settled = Settled()
         asked = [
-            self._grant(launch, rows, name, asking, sample, settled)
+            self._grant(launch, alive, name, asking, sample, settled)
             for name, asking in requests.items()
             if asking.size
         ]
@@ -264,32 +264,26 @@ class Flow:
     def _grant(
         self,
         launch: Launch,
-        rows: IndexArray,
+        alive: BoolArray,
         name: str,
         asking: IndexArray,
         sample: Callable[[int], Sample],
         settled: Settled,
     ) -> tuple[int, IndexArray]:
         """Return the number of a stage, and the rows that ask for it and may go there."""
-        everyone = asking is launch.rows
-        theirs = None if everyone else self._among(launch.rows, asking)
+        theirs = self._among(launch.rows, asking)
         known = self.pipeline.stages[launch.stage_num].targets
-        if name not in known or (theirs is None and not everyone):
+        if theirs is None or name not in known:
             problem = PipelineError(
                 f"stage {launch.stage!r} asked for {name!r}; it may ask for "
                 f"{', '.join(known) or 'nothing'}. Name it in the stage's may_request."
                 if name not in known
                 else f"stage {launch.stage!r} asked for curves that it was not given"
             )
-            settled.errors |= dict.fromkeys(rows.tolist(), problem)
+            settled.errors |= dict.fromkeys(launch.rows[alive].tolist(), problem)
             return _NOWHERE, NO_ROWS
         number = self.pipeline.numbers[name]
-        if everyone:
-            asking = rows
-        elif rows is launch.rows:
-            asking = rows[theirs]
-        else:
-            asking = rows[np.isin(rows, asking)]
+        asking = launch.rows[theirs & alive]
         policy = self.pipeline.policy(name)
         if isinstance(policy, Always):
             return number, asking
