@@ -152,7 +152,9 @@ class Execution:
             answer = nested(self.settings.interceptors, work, launch.rows)
             requests = {name: np.asarray(rows, np.int64) for name, rows in answer.items()}
         except LaunchCancelled:
-            pass
+            for run, rows in self._by_run(launch.rows):
+                reason = f"cancelled: {run.token.reason}"
+                self.batch.end(rows, CurveStatus.CANCELLED, reason)
         except (PipelineError, BackendError):
             raise  # no curve could be processed so
         except Exception as error:  # noqa: BLE001 a stage may be anybody's code
@@ -272,18 +274,19 @@ class Execution:
         if self.settings.events is None:
             return
         if isinstance(event, Retried) and launch is not None:
-            for run in self._runs_in(launch.rows):
+            for run, _ in self._by_run(launch.rows):
                 run.tally.retried()
         self.settings.events.emit(event)
 
-    def _runs_in(self, rows: IndexArray) -> list[Run]:
+    def _by_run(self, rows: IndexArray) -> list[tuple[Run, IndexArray]]:
         if len(self._runs) == 1:
-            return list(self._runs.values())
-        return [self._runs[number] for number in np.unique(self._flow.runs(rows)).tolist()]
+            return [(run, rows) for run in self._runs.values()]
+        runs = self._flow.runs(rows)
+        return [(self._runs[n], rows[runs == n]) for n in np.unique(runs).tolist()]
 
     def _tell(self, launch: Launch, began: float, problem: str) -> None:
         seconds = time.perf_counter() - began
-        for run in self._runs_in(launch.rows):
+        for run, _ in self._by_run(launch.rows):
             run.tally.launched(launch.stage, seconds)
         self._emit(
             LaunchEnded(
@@ -293,24 +296,18 @@ class Execution:
         )  # fmt: skip
 
     def _tell_ended(self, bus: EventBus, rows: IndexArray) -> None:
-        status = self.batch.backend.to_host(self.batch.status[rows])
-        runs = self._flow.runs(rows)
-        reasons = self.batch.reasons
-        for number in np.unique(runs).tolist():
-            mine = runs == number
-            told = [reasons[row] for row in rows[mine].tolist() if row in reasons]
-            self._runs[number].tally.ended(status[mine], told)
-        kinds = {code: CurveStatus(code) for code in np.unique(status).tolist()}
-        said = {code: (kind.label, kind.failed) for code, kind in kinds.items()}
-        at, ids, names = now(), self.batch.ids, {n: run.name for n, run in self._runs.items()}
-        bus.emit_all(
-            [
-                SampleEnded(at, names[run], ids[row], *said[code], reasons.get(row, ""))
-                for row, run, code in zip(
-                    rows.tolist(), runs.tolist(), status.tolist(), strict=True
-                )
-            ]
-        )
+        at, reasons, ids = now(), self.batch.reasons, self.batch.ids
+        for run, mine in self._by_run(rows):
+            status = self.batch.backend.to_host(self.batch.status[mine])
+            run.tally.ended(status, [reasons[row] for row in mine.tolist() if row in reasons])
+            kinds = {code: CurveStatus(code) for code in np.unique(status).tolist()}
+            said = {code: (kind.label, kind.failed) for code, kind in kinds.items()}
+            bus.emit_all(
+                [
+                    SampleEnded(at, run.name, ids[row], *said[code], reasons.get(row, ""))
+                    for row, code in zip(mine.tolist(), status.tolist(), strict=True)
+                ]
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import gc
 import itertools
 import logging
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -256,3 +257,21 @@ def test_arrays_are_released_when_a_run_has_ended_not_when_garbage_is_collected(
         assert sum(isinstance(found, SampleBatch) for found in gc.get_objects()) == before
     finally:
         gc.enable()
+
+
+@WAYS
+def test_a_cancel_ends_the_wait_for_another_attempt_at_once(samples, way):
+    class Full(Interceptor):
+        def before(self, launch):
+            if launch.stage.name == "phase":
+                threading.Timer(0.05, token.cancel, ["beam lost"]).start()
+                raise OutOfMemoryError("full")
+
+    token = CancelToken()
+    retry = Retry(attempts=5, wait="fixed", seconds=WAIT_SECONDS)
+    runtime = Runtime("numpy", 1, interceptors=[retry, Full()])
+    began = time.perf_counter()
+    done = way(runtime, samples, token)
+    assert time.perf_counter() - began < WAIT_SECONDS / 2
+    assert {sample.reason for sample in done} == {"cancelled: beam lost"}
+    assert not any(sample.phases for sample in done)
