@@ -56,6 +56,7 @@ def test_remarks_are_no_failures():
     failures = {flag for flag in CurveStatus if flag.failed}
     assert {flag.name for flag in failures} == {
         "UNREADABLE", "TOO_FEW_POINTS", "NO_SIGNAL", "NO_SIGMA", "STAGE_FAILED", "BLANK_MISMATCH",
+        "TIMED_OUT", "CANCELLED", "DROPPED",
     }  # fmt: skip
     assert not CurveStatus.OK.failed
     assert (CurveStatus.Q_MERGED | CurveStatus.NO_SIGNAL).failed

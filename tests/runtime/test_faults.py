@@ -144,7 +144,7 @@ def _nothing_stays_behind(expected):
 
 def alive():
     gc.collect()
-    return sum(isinstance(found, SampleBatch) for found in gc.get_objects())
+    return sum(type(found) is SampleBatch for found in gc.get_objects())
 
 
 @WAYS
@@ -254,7 +254,7 @@ def test_arrays_are_released_when_a_run_has_ended_not_when_garbage_is_collected(
         for thread in threading.enumerate():
             if thread.name == "gpusaxs-runtime":
                 thread.join(WAIT_SECONDS)
-        assert sum(isinstance(found, SampleBatch) for found in gc.get_objects()) == before
+        assert sum(type(found) is SampleBatch for found in gc.get_objects()) == before
     finally:
         gc.enable()
 
