@@ -19,6 +19,7 @@ from scipy.signal import find_peaks, savgol_coeffs, savgol_filter
 import gpusaxs
 from benchmarks import peers
 from benchmarks.curves import Curves
+from benchmarks.runtime import RuntimeReport, measure_runtime
 from gpusaxs.backends.numpy import NumpyBackend, available_cores
 from gpusaxs.batch import SampleBatch
 from gpusaxs.pipeline import Pipeline
@@ -83,6 +84,7 @@ class Report:
     shares: dict[str, float]
     kernels: dict[str, tuple[float, float]]
     memory: float
+    runtime: RuntimeReport
 
     def document(self) -> dict[str, Any]:
         """Return the report as plain numbers and words."""
@@ -215,4 +217,5 @@ def measure(curves: Curves, peers_curves: int, rounds: int, memory: Callable[[],
         shares=shares_of_time(curves),
         kernels=kernels_beside_scipy(curves.first(2000), rounds),
         memory=memory(),
+        runtime=measure_runtime(curves, rounds),
     )

@@ -72,6 +72,7 @@ def markdown(report: Report) -> str:
             for name, (ours, theirs) in report.kernels.items()
         ],
     )
+    runtime = "\n\n".join(report.runtime.lines())
     return f"""# Speed
 
 Measured on {report.machine.date} on {report.machine.cores} cores of an {report.machine.processor} \
@@ -105,6 +106,15 @@ savgol: smoothing and the propagation of sigma. find_peak: the first search of a
 
 20,000 curves of 1,000 points in `gpusaxs.process`: **{report.memory:.2f} times** the arrays \
 given, these included, at the peak.
+
+## The runtime
+
+{runtime}
+
+## On a GPU
+
+Nothing was measured on a GPU yet: the CUDA drivers are compiled to PTX and run in Numba's \
+simulator only.
 """
 
 

@@ -7,8 +7,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
 from benchmarks.curves import Curves, seven_line_curves
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import BLOCK_POINTS, SampleBatch
@@ -21,6 +19,7 @@ from gpusaxs.stages.base import NO_REQUESTS, Requests, Stage
 from gpusaxs.tables import tables_of
 
 EMPTY_STAGES = 7
+SMALL_CALLS = 1000
 
 
 class Empty(Stage):
@@ -130,31 +129,58 @@ def small_calls(curves: Curves) -> tuple[float, float]:
         return asyncio.run(together()), asyncio.run(apart())
 
 
+@dataclass(frozen=True)
+class RuntimeReport:
+    """The best of some rounds; rates in curves a second.
+
+    Attributes
+    ----------
+    standard, empty
+        Bookkeeping with the standard pipeline, and with stages that do nothing.
+    together, apart
+        One call with `SMALL_CALLS` curves, and as many calls with one curve each.
+    """
+
+    standard: Cost
+    empty: Cost
+    together: float
+    apart: float
+
+    def lines(self) -> list[str]:
+        """Return the numbers as sentences."""
+        return [
+            f"Scheduling, events and bookkeeping, with a sink, are {100 * self.standard.share:.1f} "
+            f"% of a run with the standard pipeline on one core "
+            f"({self.standard.microseconds:.1f} us a curve), and "
+            f"{self.empty.microseconds:.1f} us a curve with {EMPTY_STAGES} stages that do nothing.",
+            f"One call of `run_batch` with {SMALL_CALLS:,} curves: {self.together:,.0f} curves/s; "
+            f"{SMALL_CALLS:,} calls with one curve each at the same time: {self.apart:,.0f} "
+            f"curves/s.",
+        ]
+
+
+def measure_runtime(curves: Curves, rounds: int) -> RuntimeReport:
+    """Measure what the runtime costs."""
+    standard, few = Pipeline.load("standard"), curves.first(SMALL_CALLS)
+    bookkeeping(few, standard)
+
+    def least(pipeline: Pipeline) -> Cost:
+        costs = [bookkeeping(curves, pipeline) for _ in range(rounds)]
+        return min(costs, key=lambda cost: cost.microseconds)
+
+    rates = [small_calls(few) for _ in range(rounds)]
+    together, apart = (max(each) for each in zip(*rates, strict=True))
+    return RuntimeReport(least(standard), least(empty_pipeline()), together, apart)
+
+
 def main() -> None:
-    """Print the three costs."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print what the runtime costs."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.runtime", description=__doc__)
     parser.add_argument("--curves", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    curves = seven_line_curves(arguments.curves)
-    few = curves.first(1000)
-    standard = Pipeline.load("standard")
-    bookkeeping(few, standard)
-    cost = min((bookkeeping(curves, standard) for _ in range(arguments.rounds)), key=_share)
-    print(
-        f"standard pipeline: {100 * cost.share:.2f} % of the run, "
-        f"{cost.microseconds:.1f} us a curve"
-    )
-    cost = min((bookkeeping(curves, empty_pipeline()) for _ in range(arguments.rounds)), key=_share)
-    print(f"{EMPTY_STAGES} empty stages: {cost.microseconds:.2f} us a curve")
-    rates = np.array([small_calls(few) for _ in range(arguments.rounds)])
-    together, apart = rates.max(axis=0)
-    print(f"one call with 1,000 curves: {together:,.0f} curves/s")
-    print(f"1,000 calls with one each: {apart:,.0f} curves/s, {apart / together:.2f} of that")
-
-
-def _share(cost: Cost) -> float:
-    return cost.share
+    asked = parser.parse_args()
+    report = measure_runtime(seven_line_curves(asked.curves), asked.rounds)
+    print("\n".join(report.lines()))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,12 @@ _PILE_UP_SECONDS = 0.02
 
 def now() -> float:
     """Seconds since 1970, by a clock that never goes back."""
-    return _EPOCH + time.perf_counter()
+    return epoch(time.perf_counter())
+
+
+def epoch(moment: float) -> float:
+    """Return a time of `time.perf_counter` in seconds since 1970."""
+    return _EPOCH + moment
 
 
 class RunStarted(NamedTuple):

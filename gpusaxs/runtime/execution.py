@@ -26,6 +26,7 @@ from gpusaxs.runtime.events import (
     Retried,
     RunCancelled,
     SampleEnded,
+    epoch,
     now,
 )
 from gpusaxs.runtime.flow import NO_ROWS, Checkpoint, Flow
@@ -285,12 +286,13 @@ class Execution:
         return [(self._runs[n], rows[runs == n]) for n in np.unique(runs).tolist()]
 
     def _tell(self, launch: Launch, began: float, problem: str) -> None:
-        seconds = time.perf_counter() - began
+        at = now()
+        seconds = at - epoch(began)
         for run, _ in self._by_run(launch.rows):
             run.tally.launched(launch.stage, seconds)
         self._emit(
             LaunchEnded(
-                now(), launch.stage, launch.stage_num, launch.rows.size, seconds, worker_name(),
+                at, launch.stage, launch.stage_num, launch.rows.size, seconds, worker_name(),
                 problem,
             )
         )  # fmt: skip
@@ -317,7 +319,9 @@ class _Observer:
     bus: EventBus
 
     def kernel_ran(self, kernel: str, rows: int, began: float, worker: str) -> None:
-        self.bus.emit(KernelRan(now(), kernel, rows, time.perf_counter() - began, worker))
+        at = now()
+        self.bus.emit(KernelRan(at, kernel, rows, at - epoch(began), worker))
 
     def copied(self, direction: Direction, nbytes: int, began: float, worker: str) -> None:
-        self.bus.emit(Copied(now(), direction, nbytes, time.perf_counter() - began, worker))
+        at = now()
+        self.bus.emit(Copied(at, direction, nbytes, at - epoch(began), worker))

@@ -121,9 +121,10 @@ class Run:
 
     def summary(self) -> RunEnded:
         """Return what a person asks first, in one record."""
-        tally, seconds = self.tally, now() - self.started
+        tally, at = self.tally, now()
+        seconds = at - self.started
         return RunEnded(
-            at=now(),
+            at=at,
             run=self.name,
             pipeline=self.pipeline,
             backend=self.backend,
@@ -137,7 +138,7 @@ class Run:
             refused=tally.refused,
             launches=tally.launches,
             retries=tally.retries,
-            samples_per_second=tally.samples / seconds,
+            samples_per_second=tally.samples / max(seconds, 1e-6),
             statuses={CurveStatus(code).label: n for code, n in tally.statuses.most_common()},
             reasons=dict(tally.reasons.most_common(20)),
             seconds_by_stage=dict(tally.seconds_by_stage),
