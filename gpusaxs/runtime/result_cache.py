@@ -77,7 +77,9 @@ class ResultCache(Interceptor):
             return proceed(launch.rows)
         batch, rows = launch.batch, launch.rows
         keys = _keys(f"{batch.backend.name} {fingerprint}", _on_host(batch, rows))
-        first = {key: place for place, key in reversed(list(enumerate(keys)))}
+        first: dict[str, int] = {}
+        for place, key in enumerate(keys):
+            first.setdefault(key, place)
         mine, others = self._claim(first)
         try:
             known = {key: kept for key in mine if (kept := self._cache.get(key)) is not None}
@@ -87,15 +89,14 @@ class ResultCache(Interceptor):
             self._give_up(mine)
         known |= {key: kept for key, done in others.items() if (kept := self._awaited(key, done))}
         computed = {first[key] for key in todo}
-        late = [p for p, key in enumerate(keys) if key not in known and p not in computed]
-        for name, asking in self._compute(launch, proceed, late, keys, {}).items():
-            requests[name] = np.concatenate([requests.get(name, rows[:0]), asking])
-        found = [p for p, key in enumerate(keys) if key in known and p not in computed]
-        for name, asking in _restore(launch, rows[found], [known[keys[p]] for p in found]).items():
-            requests[name] = np.concatenate([requests.get(name, rows[:0]), asking])
+        left = [place for place in range(rows.size) if place not in computed]
+        found = [place for place in left if keys[place] in known]
+        late = [place for place in left if keys[place] not in known]
+        _add(requests, self._compute(launch, proceed, late, keys, {}))
+        _add(requests, _restore(launch, rows[found], [known[keys[place]] for place in found]))
         with self._lock:
             self.hits += len(found)
-            self.misses += len(rows) - len(found)
+            self.misses += rows.size - len(found)
         return requests
 
     def _claim(self, keys: dict[str, int]) -> tuple[list[str], dict[str, threading.Event]]:
@@ -141,6 +142,11 @@ class ResultCache(Interceptor):
                 known[key] = kept
                 self._cache.set(key, kept, expire=self.ttl)
         return dict(requests)
+
+
+def _add(requests: dict[str, IndexArray], more: dict[str, IndexArray]) -> None:
+    for name, rows in more.items():
+        requests[name] = np.concatenate([requests[name], rows]) if name in requests else rows
 
 
 def _on_host(batch: SampleBatch, rows: IndexArray) -> HostStates:

@@ -1,0 +1,189 @@
+import numpy as np
+import pytest
+from runtime_curves import Does, bragg_samples, plain_samples, result_bits
+
+from gpusaxs.backends.numpy import NumpyBackend
+from gpusaxs.errors import OutOfMemoryError
+from gpusaxs.pipeline import Pipeline
+from gpusaxs.runtime import execution
+from gpusaxs.runtime.interceptors import Interceptor
+from gpusaxs.runtime.retry import Retry
+from gpusaxs.runtime.runtime import Runtime
+from gpusaxs.sample import CurveStatus
+from gpusaxs.stages.base import StageResult
+
+
+class Passing(Exception):
+    """Something that may pass."""
+
+
+class Fails(Interceptor):
+    """Lets the first launches of a stage fail, after the stage has run."""
+
+    def __init__(self, times, error, stage=None):
+        self.left, self.error_to_raise, self.stage = times, error, stage
+        self.widths = []
+
+    def around(self, launch, proceed):
+        if self.stage not in (None, launch.stage.name):
+            return proceed(launch.rows)
+        self.widths.append(launch.rows.size)
+        requests = proceed(launch.rows)
+        if self.left > 0:
+            self.left -= 1
+            raise self.error_to_raise
+        return requests
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Seconds that were waited, without waiting."""
+    waited = []
+    monkeypatch.setattr(
+        execution.Execution, "_pause", lambda self, seconds, rows: waited.append(seconds)
+    )
+    return waited
+
+
+def run(retry, inner, samples, stages=None):
+    pipeline = Pipeline.of(stages or [Does(label="a")])
+    return Runtime(NumpyBackend(1), pipeline=pipeline, interceptors=[retry, inner]).run(samples)
+
+
+@pytest.mark.parametrize(
+    ("wait", "least", "most"),
+    [
+        ("none", [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]),
+        ("fixed", [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
+        ("linear", [0.5, 1.0, 1.5], [0.5, 1.0, 1.5]),
+        ("exponential", [0.5, 1.0, 2.0], [1.0, 1.5, 2.5]),
+    ],
+)
+def test_the_waits_follow_their_policy(wait, least, most, pauses):
+    retry = Retry(attempts=4, wait=wait, seconds=0.5, transient=[Passing])
+    done = run(retry, Fails(3, Passing()), plain_samples(2))
+    assert not any(sample.status.failed for sample in done)
+    assert len(pauses) == 3
+    assert all(a <= b <= c for a, b, c in zip(least, pauses, most, strict=True))
+
+
+def test_exponential_waits_differ_from_run_to_run(pauses):
+    for _ in range(5):
+        retry = Retry(attempts=2, seconds=0.5, transient=[Passing])
+        run(retry, Fails(1, Passing()), plain_samples(1))
+    assert len(set(pauses)) > 1
+
+
+def test_no_wait_is_longer_than_the_longest(pauses):
+    retry = Retry(attempts=6, wait="linear", seconds=0.5, longest=1.2, transient=[Passing])
+    run(retry, Fails(5, Passing()), plain_samples(1))
+    assert pauses == [0.5, 1.0, 1.2, 1.2, 1.2]
+
+
+def test_attempts_count_the_first(pauses):
+    for attempts, failed in ((1, True), (2, True), (3, False)):
+        inner = Fails(2, Passing("still"))
+        [sample] = run(Retry(attempts, transient=[Passing]), inner, plain_samples(1))
+        assert len(inner.widths) == attempts
+        assert sample.status.failed is failed
+        if failed:
+            assert sample.reason == "stage 'a' raised Passing: still"
+
+
+def test_other_errors_are_not_retried(pauses):
+    inner = Fails(1, ValueError("for good"))
+    [sample] = run(Retry(5, transient=[Passing]), inner, plain_samples(1))
+    assert inner.widths == [1]
+    assert "ValueError: for good" in sample.reason
+    assert pauses == []
+
+
+def test_every_attempt_starts_from_what_the_curves_were_before(pauses):
+    samples = bragg_samples(6)
+    plain = Runtime("numpy", 1).run(samples)
+    for stage in ("cut", "noise", "background", "filter", "find_peak", "process_peak", "phase"):
+        inner = Fails(2, Passing(), stage)
+        runtime = Runtime("numpy", 1, interceptors=[Retry(3, transient=[Passing]), inner])
+        done = runtime.run(samples)
+        assert inner.left == 0
+        assert [result_bits(s) for s in done] == [result_bits(s) for s in plain]
+
+
+def test_a_retry_is_for_the_stages_it_names(pauses):
+    inner = Fails(1, Passing(), "a")
+    [sample] = run(Retry(3, transient=[Passing], stages=["b"]), inner, plain_samples(1))
+    assert sample.status.failed
+
+
+def test_out_of_memory_halves_the_group_until_it_fits_and_no_row_is_done_twice(pauses):
+    done_rows = []
+
+    def fits_two(batch, rows):
+        if rows.size > 2:
+            raise OutOfMemoryError("full")
+        done_rows.extend(rows.tolist())
+        return {"b": rows[rows % 2 == 0]}
+
+    asked = []
+    stages = [
+        Does(label="a", does=fits_two, asks_for=("b",)),
+        Does(label="b", does=lambda batch, rows: asked.extend(rows.tolist())),
+    ]
+    run(Retry(attempts=4), Fails(0, Passing()), plain_samples(9), stages)
+    assert sorted(done_rows) == list(range(9))
+    assert sorted(asked) == list(range(9))
+    assert len(pauses) == 3
+
+
+def test_only_the_samples_on_which_a_function_failed_are_tried_again(pauses):
+    calls = []
+
+    def picky(sample, metadata):
+        calls.append(sample.id)
+        if sample.id == "1" and calls.count("1") < 3:
+            raise Passing("not yet")
+        sample.intensity = sample.intensity + 1.0
+        return StageResult(sample, metadata)
+
+    given = plain_samples(3)
+    done = run(Retry(3, transient=[Passing]), Fails(0, Passing()), given, [picky])
+    assert calls == ["0", "1", "2", "1", "1"]
+    for before, after in zip(given, done, strict=True):
+        assert after.status == CurveStatus.OK
+        np.testing.assert_array_equal(after.intensity, before.intensity + 1.0)
+
+
+def test_the_last_failure_fails_the_samples_it_is_about_and_no_other(pauses):
+    def picky(sample, metadata):
+        if sample.id == "1":
+            raise Passing("never")
+        return StageResult(sample, metadata)
+
+    done = run(Retry(3, transient=[Passing]), Fails(0, Passing()), plain_samples(3), [picky])
+    assert [sample.status.failed for sample in done] == [False, True, False]
+    assert done[1].reason == "stage 'picky' raised Passing: never"
+
+
+def test_a_part_that_fails_for_good_leaves_the_other_parts_alone(pauses):
+    def picky(batch, rows):
+        if rows.size > 2:
+            raise OutOfMemoryError("full")
+        if 0 in rows:
+            raise ValueError("for good")
+
+    done = run(Retry(3), Fails(0, Passing()), plain_samples(4), [Does(label="a", does=picky)])
+    assert [sample.status.failed for sample in done] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"attempts": 0}, "at least 1 attempt"),
+        ({"seconds": -1.0}, "waits from 0"),
+        ({"seconds": 5.0, "longest": 1.0}, "waits from 0"),
+        ({"wait": "sometimes"}, "a wait out of none, fixed, linear, exponential"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Retry(**options)
