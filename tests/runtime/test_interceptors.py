@@ -113,7 +113,8 @@ def test_a_timeout_ends_a_function_between_curves_and_other_launches_go_on():
         time.sleep(0.4 if sample.id == "0" else 0.0)
         return StageResult(sample, metadata)
 
-    run([lambda sample, metadata: StageResult(sample, metadata)], [], plain_samples(1))  # compiles
+    run([slow], [], plain_samples(2)[1:])  # compiles
+    seen.clear()
     done = run([slow], [Timeout(0.2)], plain_samples(6), rows_at_once=3)
     assert seen == ["0", "3", "4", "5"]
     assert [bool(sample.status & CurveStatus.TIMED_OUT) for sample in done] == [True] * 3 + [
