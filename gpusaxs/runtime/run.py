@@ -77,19 +77,25 @@ class Run:
     ----------
     pipeline, backend
         Their names, for people.
-    token
-        Tells it to stop.
+    given
+        A user's token, which may be given to several runs: cancelling it cancels this one.
     bus
         Takes its events.
     stopped
         Why it ended early by itself, as a runtime that fails fast does.
+
+    Attributes
+    ----------
+    token
+        Tells this run to stop, and no other.
     """
 
     pipeline: str
     backend: str
-    token: CancelToken
+    given: CancelToken | None = None
     bus: EventBus | None = None
     stopped: str = ""
+    token: CancelToken = field(default_factory=CancelToken)
     name: str = field(default_factory=lambda: f"{_PROCESS}-{next(_NUMBERS)}")
     started: float = field(default_factory=now)
 
@@ -98,17 +104,26 @@ class Run:
         """What it came to so far."""
         return Tally()
 
-    def begin(self, samples: int | None) -> None:
-        """Say that it begins; `samples` is None where their number is not known."""
-        self.token.run_began()
+    def begin(self) -> None:
+        """Listen to the token that was given; its cleanup waits for the end of the run."""
+        if self.given is not None:
+            self.given.run_began()
+            self._unlisten = self.given.on_cancel(self.token.cancel)
+
+    def announce(self, samples: int | None) -> None:
+        """Say that it has begun; `samples` is None where their number is not known."""
         if self.bus is not None:
             self.bus.emit(RunStarted(self.started, self.name, self.pipeline, self.backend, samples))
 
     def end(self) -> None:
         """Say what it came to, and do the cleanup."""
-        if self.bus is not None:
-            self.bus.emit(self.summary())
-        self.token.run_ended()
+        try:
+            if self.bus is not None:
+                self.bus.emit(self.summary())
+        finally:
+            if self.given is not None:
+                self._unlisten()
+                self.given.run_ended()
 
     def unreadable(self, sample: str, reason: str, *, fatal: bool) -> None:
         """Say that something among its inputs was no curve; where that is fatal, it stops."""

@@ -148,8 +148,9 @@ class Runtime:
             How many samples it will have, where that is known.
         """
         run = self._new_run(cancel)
-        run.begin(samples)
+        run.begin()
         try:
+            run.announce(samples)
             yield run
         finally:
             run.end()
@@ -243,7 +244,7 @@ class Runtime:
     def regroup(self, min_stage: str | int) -> list[Sample]:
         """Hand out every submitted sample that waits at a stage or beyond it, and end it there.
 
-        Each is handed out once; the rest goes on. The calls that the samples came from get them
+        It waits for the launch at work; in an event loop, call it in a thread. Each is handed out once; the rest goes on. The calls that the samples came from get them
         as they stand, with the remark ``regrouped``.
 
         Parameters
@@ -255,5 +256,4 @@ class Runtime:
         return self._service.regroup(number)
 
     def _new_run(self, cancel: CancelToken | None) -> Run:
-        token = CancelToken() if cancel is None else cancel
-        return Run(self.pipeline.name, self.backend.name, token, self.settings.events)
+        return Run(self.pipeline.name, self.backend.name, cancel, self.settings.events)

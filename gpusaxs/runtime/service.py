@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from gpusaxs.runtime.event_loop import EventLoops
 from gpusaxs.runtime.execution import Execution, Settings
 from gpusaxs.runtime.run import Run
 from gpusaxs.sample import CurveStatus, Sample, Verdict
+
+logger = logging.getLogger("gpusaxs")
 
 Deliver = Callable[[list[Sample]], None]
 
@@ -45,7 +48,6 @@ class Submission:
     closed: bool = False
     given: int = 0
     ended: int = 0
-    unlisten: Callable[[], None] = lambda: None
     _results: dict[int, Sample] = field(default_factory=dict)
 
     @property
@@ -131,6 +133,7 @@ class Service:
         self.changed = threading.Condition()
         self.inbox: deque[_Waiting] = deque()
         self.open: dict[int, Submission] = {}
+        self.begun: list[tuple[Run, int | None]] = []
         self.regroups: list[tuple[int, Future[list[Sample]]]] = []
         self.cancelled = False
         self.changes = 0
@@ -149,13 +152,14 @@ class Service:
         """Begin a submission; `samples` says how many it will have, where that is known."""
         submission = Submission(self, run, next(self._numbers), most, deliver)
         submission.future.set_running_or_notify_cancel()
-        run.begin(samples)
+        run.begin()
         with self.changed:
             self.open[submission.number] = submission
+            self.begun.append((run, samples))
             self._tell()
             if self.worker is None:
                 self.worker = _Worker(self)
-        submission.unlisten = run.token.on_cancel(lambda reason: self._cancel(submission, reason))
+        run.token.on_cancel(lambda reason: self._cancel(submission, reason))
         return submission
 
     def put(self, submission: Submission, samples: Sequence[Sample]) -> None:
@@ -179,7 +183,7 @@ class Service:
             self._tell()
 
     def regroup(self, min_stage: int) -> list[Sample]:
-        """Hand out the samples that wait at or beyond a stage."""
+        """Hand out the samples that wait at or beyond a stage, after the launch at work."""
         answer: Future[list[Sample]] = Future()
         with self.changed:
             if self.worker is None:
@@ -235,10 +239,8 @@ class _Worker:
         except BaseException as error:  # noqa: BLE001 whoever waits has to hear of it
             self._give_up(error)
         finally:
-            del (
-                self.execution,
-                self.arena,
-            )  # they know the worker: nothing else would free them soon
+            # They know the worker: without this only the garbage collector would free them.
+            del self.execution, self.arena
 
     def _admit(self) -> None:
         """Let what was given begin, as far as there is room; hand out what is to be."""
@@ -247,16 +249,28 @@ class _Worker:
             self._seen = service.changes
             dropped = self._drop_cancelled()
             admitted = self._next_in_line()
-            regroups, service.regroups = service.regroups, []
+            begun, service.begun = service.begun, []
             if self._holds:
                 for submission in service.open.values():
                     self.execution.expect_more(submission.number, submission.expects_more)
+        for run, samples in begun:
+            run.announce(samples)
         for waiting in dropped:
             waiting.submission.take([waiting.place], [_cancelled(waiting)])
         if admitted:
             self._enter(admitted)
-        for min_stage, answer in regroups:
+        self._regroup()
+
+    def _regroup(self) -> None:
+        """Hand out what was asked for."""
+        while True:
+            with self.service.changed:
+                if not self.service.regroups:
+                    return
+                min_stage, answer = self.service.regroups[0]
             answer.set_result(self.execution.regroup(min_stage))
+            with self.service.changed:
+                self.service.regroups.pop(0)
 
     def _drop_cancelled(self) -> list[_Waiting]:
         service = self.service
@@ -319,7 +333,6 @@ class _Worker:
                 del self.service.open[submission.number]
         for submission in done:
             self.execution.forget(submission.number)
-            submission.unlisten()
             submission.run.end()
             submission.finish()
 
@@ -346,11 +359,16 @@ class _Worker:
             abandoned, service.open = list(service.open.values()), {}
             regroups, service.regroups = service.regroups, []
             service.inbox.clear()
+            service.begun.clear()
         for submission in abandoned:
-            submission.run.end()
             submission.future.set_exception(error)
         for _, answer in regroups:
             answer.set_exception(error)
+        for submission in abandoned:
+            try:
+                submission.run.end()
+            except Exception:
+                logger.exception("run %s could not be ended", submission.run.name)
 
 
 def _cancelled(waiting: _Waiting) -> Sample:

@@ -15,6 +15,7 @@ from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.errors import PipelineError, RunStoppedError
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.cancel import CancelToken
+from gpusaxs.runtime.events import EventBus
 from gpusaxs.runtime.interceptors import Interceptor
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import CurveStatus
@@ -615,3 +616,47 @@ def test_no_samples_give_no_samples_at_once():
         return await runtime.run_batch([]), streamed
 
     assert asyncio.run(main()) == ([], [])
+
+
+def test_a_slow_sink_does_not_hold_up_the_event_loop():
+    opened = threading.Event()
+
+    async def main():
+        bus = EventBus([lambda event: opened.wait(WAIT_SECONDS)], capacity=1)
+        runtime = runtime_of(Does(label="a"), events=bus)
+        began = time.perf_counter()
+        tasks = [asyncio.create_task(runtime.run_batch(plain_samples(2))) for _ in range(20)]
+        await asyncio.sleep(0.01)
+        waited = time.perf_counter() - began
+        opened.set()
+        await asyncio.gather(*tasks)
+        await asyncio.to_thread(bus.close)
+        return waited, bus
+
+    waited, bus = asyncio.run(main())
+    assert waited < 1.0
+    assert bus.emitted == bus.produced > 60
+
+
+def test_a_bus_that_was_closed_too_early_is_an_error_of_the_calls_and_hangs_nobody():
+    async def main():
+        bus = EventBus([])
+        bus.close()
+        runtime = runtime_of(Does(label="a"), events=bus)
+        with pytest.raises(RuntimeError, match="event bus is closed"):
+            await asyncio.wait_for(runtime.run_batch(plain_samples(2)), WAIT_SECONDS)
+        await until(lambda: not runtime_threads())
+
+    asyncio.run(main())
+
+
+def test_a_refused_sample_ends_among_the_completed_with_the_refusal_in_its_status():
+    stages = [
+        Does(label="a", does=lambda batch, rows: {"b": rows}, asks_for=("b",)),
+        Does(label="b"),
+    ]
+    pipeline = Pipeline.of(stages, insertion={"b": {"policy": "never"}})
+    submission = Runtime(NumpyBackend(1), pipeline=pipeline).submit(plain_samples(2))
+    submission.result(WAIT_SECONDS)
+    assert [sample.id for sample in submission.completed] == ["0", "1"]
+    assert all(s.status == CurveStatus.INSERTION_REFUSED for s in submission.completed)

@@ -125,3 +125,27 @@ def test_an_option_that_does_not_exist_is_refused():
         runtime_of(Does(label="a"), on_failure="hope")
     with pytest.raises(ValueError, match="at least 1 row"):
         runtime_of(Does(label="a"), rows_at_once=0)
+
+
+def test_a_run_that_fails_fast_leaves_other_runs_of_the_same_token_alone():
+    def picky(batch, rows):
+        if batch.ids[rows[0]].startswith("bad"):
+            raise ValueError("not this one")
+
+    token = CancelToken()
+    runtime = runtime_of(Does(label="a", does=picky), on_failure="fail_fast", rows_at_once=1)
+    bad = runtime.submit(plain_samples(3, "bad"), cancel=token)
+    good = runtime.submit(plain_samples(3), cancel=token)
+    with pytest.raises(RunStoppedError):
+        bad.result(20.0)
+    assert not any(sample.status.failed for sample in good.result(20.0))
+    assert not token.cancelled
+
+
+def test_a_token_cancels_all_runs_that_it_was_given_to():
+    token = CancelToken()
+    stops = Does(label="a", does=lambda batch, rows: token.cancel("enough"))
+    runtime = runtime_of(stops, Does(label="b"))
+    runs = [runtime.submit(plain_samples(2), cancel=token) for _ in range(3)]
+    for run in runs:
+        assert {sample.reason for sample in run.result(20.0)} == {"cancelled: enough"}
