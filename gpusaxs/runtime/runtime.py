@@ -244,8 +244,9 @@ class Runtime:
     def regroup(self, min_stage: str | int) -> list[Sample]:
         """Hand out every submitted sample that waits at a stage or beyond it, and end it there.
 
-        It waits for the launch at work; in an event loop, call it in a thread. Each is handed out once; the rest goes on. The calls that the samples came from get them
-        as they stand, with the remark ``regrouped``.
+        Each is handed out once; the rest goes on. The calls that the samples came from get them
+        as they stand, with the remark ``regrouped``. It waits for the launch at work: in an
+        event loop, call it in a thread.
 
         Parameters
         ----------
