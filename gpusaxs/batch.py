@@ -14,7 +14,7 @@ from gpusaxs.errors import StageTimeoutError
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.curve_kernel import CurveKernel
 from gpusaxs.kernels.restart_search import restart_search
-from gpusaxs.kernels.status import FAILURES
+from gpusaxs.kernels.status import FIRST_FAILURE
 from gpusaxs.phases import PHASES
 from gpusaxs.repair import is_sound, repair
 from gpusaxs.sample import (
@@ -285,8 +285,8 @@ class SampleBatch:
 
     def alive(self, rows: IndexArray) -> NDArray[np.bool_]:
         """Which of some curves have not failed; (rows,) bool, on the host."""
-        status = self.backend.to_host(self.status[rows])
-        return np.asarray((status & FAILURES) == 0, dtype=np.bool_)
+        alive: NDArray[np.bool_] = self.backend.to_host(self.status.take(rows)) < FIRST_FAILURE
+        return alive
 
     def set_status(self, rows: IndexArray, flag: CurveStatus) -> None:
         """Add a flag to the status of curves."""

@@ -16,7 +16,7 @@ PEAKS_TRUNCATED = 1 << 8
 INSERTION_REFUSED = 1 << 9
 REGROUPED = 1 << 10
 
-# Failures: the curve takes no further part.
+# Failures: the curve takes no further part. Each is larger than all remarks together.
 UNREADABLE = 1 << 16
 TOO_FEW_POINTS = 1 << 17
 NO_SIGNAL = 1 << 18
@@ -27,6 +27,7 @@ TIMED_OUT = 1 << 22
 CANCELLED = 1 << 23
 DROPPED = 1 << 24
 
+FIRST_FAILURE = UNREADABLE
 FAILURES = (
     UNREADABLE
     | TOO_FEW_POINTS

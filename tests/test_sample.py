@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gpusaxs.kernels import status as codes
 
 from gpusaxs.sample import EXPLANATIONS, CurveStatus, FitStatus, FlowMetadata, Peak, Sample
 
@@ -58,6 +59,8 @@ def test_remarks_are_no_failures():
         "UNREADABLE", "TOO_FEW_POINTS", "NO_SIGNAL", "NO_SIGMA", "STAGE_FAILED", "BLANK_MISMATCH",
         "TIMED_OUT", "CANCELLED", "DROPPED",
     }  # fmt: skip
+    assert sum(flag for flag in CurveStatus if flag not in failures) < min(failures)
+    assert min(failures) == codes.FIRST_FAILURE
     assert not CurveStatus.OK.failed
     assert (CurveStatus.Q_MERGED | CurveStatus.NO_SIGNAL).failed
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 logger = logging.getLogger("gpusaxs")
 
 _EPOCH = time.time() - time.perf_counter()
-_PILE_UP_SECONDS = 0.02
+_PILE_UP_SECONDS = 0.1
 
 
 def now() -> float:

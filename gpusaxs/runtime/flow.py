@@ -160,10 +160,10 @@ class Flow:
             Returns a row as a sample, for policies that look at it.
         """
         self._left(launch.stage_num, launch.rows)
-        rows = launch.rows[alive]
+        rows = launch.rows if alive.all() else launch.rows[alive]
         settled = Settled()
         asked = [
-            self._grant(launch, alive, name, asking, sample, settled)
+            self._grant(launch, rows, alive, name, asking, sample, settled)
             for name, asking in requests.items()
             if asking.size
         ]
@@ -264,6 +264,7 @@ class Flow:
     def _grant(
         self,
         launch: Launch,
+        rows: IndexArray,
         alive: BoolArray,
         name: str,
         asking: IndexArray,
@@ -280,32 +281,37 @@ class Flow:
                 if name not in known
                 else f"stage {launch.stage!r} asked for curves that it was not given"
             )
-            settled.errors |= dict.fromkeys(launch.rows[alive].tolist(), problem)
+            settled.errors |= dict.fromkeys(rows.tolist(), problem)
             return _NOWHERE, NO_ROWS
         number = self.pipeline.numbers[name]
-        asking = launch.rows[theirs & alive]
+        asking = rows[theirs] if rows is launch.rows else launch.rows[theirs & alive]
         policy = self.pipeline.policy(name)
         if isinstance(policy, Always):
             return number, asking
-        runs, granted = self._run[asking], self._granted[number, asking]
-        counts = policy.counts_in_run
-        in_run = self._granted_in_run(number, runs) if counts else np.zeros_like(granted)
+        granted = self._granted[number].take(asking)
+        runs = in_run = np.zeros_like(granted)
+        if policy.counts_in_run:
+            runs = self._run[asking]
+            in_run = self._granted_in_run(number, runs)
         requests = Asking(asking, runs, granted, in_run, sample, settled.errors)
         grant = policy.admit(requests)
         admitted = asking if grant.all() else asking[grant]
         if admitted is not asking:
             settled.refused = np.concatenate([settled.refused, asking[~grant]])
-        self._granted[number, asking] = granted + grant
-        if counts:
+        self._granted[number][asking] = granted + grant
+        if policy.counts_in_run:
             self._count(number, self._run[admitted])
         return number, admitted
 
     def _among(self, rows: IndexArray, chosen: IndexArray) -> BoolArray | None:
         """Which of the rows are chosen; None if others are. `numpy.isin` for small numbers."""
-        if chosen.min() < 0 or chosen.max() >= self._marked.size:
+        if chosen is rows:
+            return np.ones(rows.size, np.bool_)
+        try:
+            self._marked[chosen] = True
+        except IndexError:
             return None
-        self._marked[chosen] = True
-        found: BoolArray = self._marked[rows]
+        found: BoolArray = self._marked.take(rows)
         self._marked[chosen] = False
         every = np.count_nonzero(found) == chosen.size or bool(np.isin(chosen, rows).all())
         return found if every else None

@@ -27,12 +27,12 @@ class Asking:
     rows : (requests,) int64
         Who asks.
     runs : (requests,) int64
-        The run that each of them belongs to.
+        The run that each of them belongs to; zero where the policy does not count by run.
     granted : (requests,) int64
         Requests for the stage that each of them was granted before.
     granted_in_run : (requests,) int64
         Requests for the stage that all curves of its run were granted before this launch; zero
-        where the policy does not look at it.
+        where the policy does not count by run.
     sample
         Returns one of the rows as a person holds it.
     errors
@@ -77,7 +77,7 @@ class _Policy(BaseModel):
 
     @property
     def counts_in_run(self) -> bool:
-        """Whether it looks at `Asking.granted_in_run`, which is zero otherwise."""
+        """Whether it looks at `Asking.runs` and `Asking.granted_in_run`."""
         return False
 
 

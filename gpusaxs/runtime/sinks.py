@@ -39,8 +39,8 @@ class Record:
 class JsonLines:
     """Writes one JSON object a line: ``{"event": "launch_ended", "at": ..., ...}``.
 
-    A bus has it write what is at hand, so that the file can be read at any time and lags by a few
-    hundredths of a second; all of its lines are whole. A number that is not finite is null.
+    A bus has it write what is at hand, so that the file can be read at any time and lags by a
+    tenth of a second; all of its lines are whole. A number that is not finite is null.
 
     Parameters
     ----------
