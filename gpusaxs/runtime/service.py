@@ -333,8 +333,12 @@ class _Worker:
                 del self.service.open[submission.number]
         for submission in done:
             self.execution.forget(submission.number)
-            submission.run.end()
-            submission.finish()
+            try:
+                submission.run.end()
+            except Exception as error:  # noqa: BLE001 whoever waits has to hear of it
+                submission.future.set_exception(error)
+            else:
+                submission.finish()
 
     def _wait(self) -> bool:
         """Wait until there is something to do; return whether there can be."""
@@ -361,14 +365,13 @@ class _Worker:
             service.inbox.clear()
             service.begun.clear()
         for submission in abandoned:
-            submission.future.set_exception(error)
-        for _, answer in regroups:
-            answer.set_exception(error)
-        for submission in abandoned:
             try:
                 submission.run.end()
             except Exception:
                 logger.exception("run %s could not be ended", submission.run.name)
+            submission.future.set_exception(error)
+        for _, answer in regroups:
+            answer.set_exception(error)
 
 
 def _cancelled(waiting: _Waiting) -> Sample:
