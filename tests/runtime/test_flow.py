@@ -1,7 +1,7 @@
 """Where rows go next: each rule as a sentence, then any run against `flow_model.NaiveFlow`.
 
-The model predicts every launch, checkpoint, refusal and end over 220,000 steps: 20,000 that
-hypothesis chooses, and shrinks where they fail, and 200,000 of a seeded plain driver, which does
+The model predicts every launch, checkpoint, refusal and end over 420,000 steps: 20,000 that
+hypothesis chooses, and shrinks where they fail, and 400,000 of a seeded plain driver, which does
 the same in a tenth of the time.
 """
 
@@ -28,7 +28,7 @@ from gpusaxs.runtime.scheduler import Launch
 from gpusaxs.stages.base import NO_REQUESTS, Stage
 
 MACHINE_STEPS = 20_000
-DRIVEN_STEPS = 200_000
+DRIVEN_STEPS = 400_000
 SEEDS = 40
 NUMBERS = range(12)
 """Row numbers: few, so that they are soon used again."""
@@ -127,10 +127,10 @@ def test_a_row_that_failed_goes_nowhere():
 
 
 def test_requests_for_several_stages_are_visited_in_order_and_then_it_goes_on_from_the_last():
-    flow = flow_of(always("first", "a", "c"), always("a"), always("b"), always("c"), always("d"))
+    flow = flow_of(always("first", "a", "b", "c"), *map(always, "abcd"))
     flow.enter(rows(0))
-    step(flow, c=rows(0), a=rows(0))
-    assert drain(flow) == [("c", [0]), ("a", [0]), ("b", [0]), ("c", [0]), ("d", [0])]
+    step(flow, c=rows(0), b=rows(0), a=rows(0))
+    assert [stage for stage, _ in drain(flow)] == ["c", "b", "a", "b", "c", "d"]
 
 
 def test_nested_requests_come_before_older_ones():
@@ -182,10 +182,11 @@ def test_what_a_failed_row_asks_for_does_not_count():
 
 
 def test_refused_rows_go_on():
-    flow = fan(insertion={"a": {"policy": "never"}})
+    one = {"policy": "saturation", "limit": 1}
+    flow = fan(insertion={"a": {"policy": "never"}, "b": one})
     flow.enter(rows(0, 1, 2))
-    _, settled = step(flow, a=rows(0, 1), b=rows(1))
-    assert settled.refused.tolist() == [0, 1]
+    _, settled = step(flow, a=rows(0, 1), b=rows(1, 2))
+    assert sorted(settled.refused) == [0, 1, 2]
     assert drain(flow) == [("b", [1]), ("last", [0, 2, 1])]
 
 
@@ -409,6 +410,13 @@ def test_a_run_can_be_opened_before_its_first_rows_are_there():
     assert drain(flow) == [("a", [0]), ("released", [0]), ("b", [0])]
 
 
+def test_a_run_can_be_opened_again_without_rows():
+    flow = flow_of(always("a"), checkpoints=["a"])
+    flow.enter(rows(0))
+    flow.enter(NO_ROWS, more=True)
+    assert drain(flow) == []
+
+
 def test_a_row_in_a_launch_keeps_a_checkpoint_closed_until_it_is_settled():
     flow = flow_of(always("a"), always("b"), checkpoints=["b"], rows_at_once=1)
     flow.enter(rows(0, 1))
@@ -625,7 +633,7 @@ class World:
 
     def enter(self, choose: random.Random) -> None:
         free = [number for number in NUMBERS if number not in self.inside]
-        numbers = choose.sample(free, choose.randint(1, len(free)))[: choose.choice([1, 3, 12])]
+        numbers = choose.sample(free, min(len(free), choose.choice([0, 1, 2, 5, 12])))
         run = choose.choice(RUNS)
         self.inside |= dict.fromkeys(numbers, run)
         self.asks_left |= dict.fromkeys(numbers, 8)
@@ -791,8 +799,8 @@ def test_any_run_that_hypothesis_finds_goes_as_the_model_says():
     run_state_machine_as_test(
         FlowMachine,
         settings=settings(
-            max_examples=MACHINE_STEPS // 30,
-            stateful_step_count=50,
+            max_examples=MACHINE_STEPS // 60,
+            stateful_step_count=100,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
