@@ -65,6 +65,11 @@ class Pipeline(BaseModel):
                     f"Expected the stage {name!r} of {place} among the pipeline's stages "
                     f"({', '.join(names)}). Add it to the stages."
                 )
+        if all(stage.on_request for stage in self.stages):
+            raise PipelineError(
+                f"Expected a stage at which curves enter. Got only stages that run on request "
+                f"({', '.join(names)})."
+            )
         return self
 
     @classmethod

@@ -170,6 +170,7 @@ class Flow:
         if settled.errors:
             failed = np.fromiter(settled.errors, np.int64)
             rows = rows[~np.isin(rows, failed)]
+            settled.refused = settled.refused[~np.isin(settled.refused, failed)]
             asked = [(number, there[~np.isin(there, failed)]) for number, there in asked]
         following = self.pipeline.after(launch.stage_num)
         if self._later or len(asked) > 1:
@@ -273,18 +274,20 @@ class Flow:
     ) -> tuple[int, IndexArray]:
         """Return the number of a stage, and the rows that ask for it and may go there."""
         theirs = self._among(launch.rows, asking)
+        if theirs is None:
+            given = PipelineError(f"stage {launch.stage!r} asked for curves that it was not given")
+            settled.errors |= dict.fromkeys(rows.tolist(), given)
+            return _NOWHERE, NO_ROWS
+        asking = rows[theirs] if rows is launch.rows else launch.rows[theirs & alive]
         known = self.pipeline.stages[launch.stage_num].targets
-        if theirs is None or name not in known:
-            problem = PipelineError(
+        if name not in known:
+            declared = PipelineError(
                 f"stage {launch.stage!r} asked for {name!r}; it may ask for "
                 f"{', '.join(known) or 'nothing'}. Name it in the stage's may_request."
-                if name not in known
-                else f"stage {launch.stage!r} asked for curves that it was not given"
             )
-            settled.errors |= dict.fromkeys(rows.tolist(), problem)
+            settled.errors |= dict.fromkeys(asking.tolist(), declared)
             return _NOWHERE, NO_ROWS
         number = self.pipeline.numbers[name]
-        asking = rows[theirs] if rows is launch.rows else launch.rows[theirs & alive]
         policy = self.pipeline.policy(name)
         if isinstance(policy, Always):
             return number, asking

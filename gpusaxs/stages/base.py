@@ -80,7 +80,7 @@ class Stage(BaseModel, ABC):
         """Do the work on the curves in `rows` and return which of them ask for which stage.
 
         Rows that ask for nothing go on to the pipeline's next stage; a row that asks for several
-        stages visits them one after another, in the order of the requests.
+        stages visits them one after another, in the order of the launch's requests.
         """
 
 

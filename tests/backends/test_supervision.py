@@ -45,6 +45,25 @@ def test_an_observer_hears_of_each_workers_share_and_the_shares_add_up(monkeypat
     assert len(set(workers)) == len(workers)
 
 
+def test_an_observer_hears_of_its_own_thread_alone():
+    backend, watchers = NumpyBackend(2), [Watcher(), Watcher()]
+
+    def work(watcher, curves):
+        batch = batch_of(curves, backend)
+        with observed_by(watcher):
+            for _ in range(5):
+                batch.restart_search(np.arange(curves))
+
+    threads = [
+        threading.Thread(target=work, args=pair) for pair in zip(watchers, (70, 150), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [sum(rows for _, rows, _, _ in w.kernels) for w in watchers] == [350, 750]
+
+
 def test_a_deadline_ends_with_its_block_and_is_the_threads_own():
     seen = []
     with limited_to(0.001):
@@ -82,6 +101,8 @@ def all_kernels():
 
 @pytest.mark.parametrize("points", [MIN_POINTS, 100, 1000])
 def test_no_kernel_needs_more_scratch_than_launches_are_sized_for(points):
-    for kernel in all_kernels():
+    found = list(all_kernels())
+    assert {"cut", "process_peak", "index_phase", "snip"} <= {kernel.name for kernel in found}
+    for kernel in found:
         numbers = sum(int(np.prod(scratch_shape(part, points))) for part in kernel.scratch)
         assert numbers <= SCRATCH_ROWS * points, kernel.name

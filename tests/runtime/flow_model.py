@@ -216,8 +216,11 @@ class NaiveFlow:
         errors: set[int] = set()
         for target, numbers in requests.items():
             known = {row.number for row in launch}
-            if target not in self.graph.targets[stage] or not known.issuperset(numbers):
+            if not known.issuperset(numbers):
                 errors |= {row.number for row in going}
+                continue
+            if target not in self.graph.targets[stage]:
+                errors |= {row.number for row in going if row.number in numbers}
                 continue
             for row in going:
                 if row.number in numbers:

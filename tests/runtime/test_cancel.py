@@ -1,4 +1,5 @@
 import logging
+import threading
 
 import pytest
 from runtime_curves import Does, plain_samples
@@ -7,6 +8,7 @@ from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.errors import PipelineError, RunStoppedError
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.cancel import CancelToken
+from gpusaxs.runtime.events import EventBus, RunCancelled
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import CurveStatus
 
@@ -149,3 +151,71 @@ def test_a_token_cancels_all_runs_that_it_was_given_to():
     runs = [runtime.submit(plain_samples(2), cancel=token) for _ in range(3)]
     for run in runs:
         assert {sample.reason for sample in run.result(20.0)} == {"cancelled: enough"}
+
+
+@WAYS
+def test_what_was_complete_when_a_run_was_cancelled_stays_so(way):
+    token = CancelToken()
+
+    def stops(batch, rows):
+        if batch.ids[rows[0]] == "1":
+            token.cancel("beam lost")
+
+    runtime = runtime_of(Does(label="a", does=stops), rows_at_once=1)
+    done = way(runtime, plain_samples(4), token)
+    assert [sample.status for sample in done] == [CurveStatus.OK] * 2 + [CurveStatus.CANCELLED] * 2
+    assert [sample.reason for sample in done] == ["", ""] + ["cancelled: beam lost"] * 2
+
+
+def test_cleanup_waits_for_the_last_of_the_runs_that_share_a_token():
+    token, done, held = CancelToken(), [], threading.Event()
+    token.add_cleanup(lambda: done.append("clean"))
+    waits = Does(label="a", does=lambda batch, rows: held.wait(20.0))
+    quick, slow = runtime_of(Does(label="a")), runtime_of(waits)
+    submission = slow.submit(plain_samples(1), cancel=token)
+    quick.submit(plain_samples(1), cancel=token).result(20.0)
+    assert done == []
+    held.set()
+    submission.result(20.0)
+    assert done == ["clean"]
+
+
+@pytest.mark.xfail(strict=True, reason="the listeners behind it, runs among them, never hear")
+def test_a_listener_that_fails_keeps_no_run_from_hearing_of_the_cancel():
+    token, seen = CancelToken(), []
+    token.on_cancel(lambda reason: 1 / 0)
+    runtime = runtime_of(
+        Does(label="a", does=lambda batch, rows: token.cancel("enough")),
+        Does(label="b", does=lambda batch, rows: seen.append(rows.size)),
+    )
+    [sample] = runtime.run(plain_samples(1), cancel=token)
+    assert sample.reason == "cancelled: enough"
+    assert seen == []
+
+
+@WAYS
+def test_cleanup_runs_after_a_run_of_no_samples(way, request):
+    if "run" in request.node.callspec.id.split("-"):
+        request.applymarker(
+            pytest.mark.xfail(strict=True, reason="`run` returns before there is a run")
+        )
+    token, done = CancelToken(), []
+    token.add_cleanup(lambda: done.append("clean"))
+    assert way(runtime_of(Does(label="a")), [], token) == []
+    assert done == ["clean"]
+
+
+@pytest.mark.xfail(strict=True, reason="both the listener and the runtime cancel: it is told twice")
+@WAYS
+def test_a_run_that_fails_fast_tells_of_its_cancel_once(way):
+    def broken(batch, rows):
+        raise ValueError("no")
+
+    events = []
+    with EventBus([events.append]) as bus:
+        runtime = runtime_of(
+            Does(label="a", does=broken), on_failure="fail_fast", rows_at_once=1, events=bus
+        )
+        with pytest.raises(RunStoppedError):
+            way(runtime, plain_samples(3), None)
+    assert [event.samples for event in events if isinstance(event, RunCancelled)] == [2]

@@ -1,5 +1,6 @@
 import logging
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.backends.supervision import check_deadline
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.interceptors import Interceptor, Logging, Timeout, Timing
+from gpusaxs.runtime.retry import Retry
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import CurveStatus
 from gpusaxs.stages.base import StageResult
@@ -191,3 +193,93 @@ def test_what_does_not_time_out_keeps_its_bits():
     plain = Runtime("numpy", 1).run(samples)
     limited = Runtime("numpy", 1, interceptors=[Timeout(60.0)]).run(samples)
     assert [result_bits(s) for s in limited] == [result_bits(s) for s in plain]
+
+
+def test_an_interceptor_may_run_fewer_rows_and_the_others_go_on_as_they_are():
+    class EveryOther(Interceptor):
+        def around(self, launch, proceed):
+            return proceed(launch.rows[::2])
+
+    def double(batch, rows):
+        batch.intensity[rows] *= 2.0
+
+    told, given = [], plain_samples(5)
+    done = run([Does(label="a", does=double)], [EveryOther(), Notes("inner", told)], given)
+    assert told == ["inner before a", "inner after"]
+    for factor, before, after in zip([2.0, 1.0, 2.0, 1.0, 2.0], given, done, strict=True):
+        assert not after.status.failed
+        np.testing.assert_array_equal(after.intensity, factor * before.intensity)
+
+
+def test_a_users_interceptor_needs_a_few_lines():
+    class Lost(Interceptor):
+        """Counts the curves that a stage gave up."""
+
+        def __init__(self):
+            self.by_stage = Counter()
+
+        def after(self, launch, requests):
+            alive = launch.batch.alive(launch.rows)
+            self.by_stage[launch.stage.name] += int((~alive).sum())
+
+    def gives_up(batch, rows):
+        batch.set_status(rows[:2], CurveStatus.NO_SIGNAL)
+
+    lost = Lost()
+    run([Does(label="a", does=gives_up), Does(label="b")], [lost], plain_samples(5))
+    assert lost.by_stage == {"a": 2, "b": 0}
+
+
+def test_what_an_interceptor_raises_is_an_error_to_those_around_it_alone():
+    class Refuses(Notes):
+        def before(self, launch):
+            raise ValueError("not today")
+
+    told = []
+    [sample] = run(
+        [Does(label="a")], [Notes("outer", told), Refuses("inner", told)], plain_samples(1)
+    )
+    assert told == ["outer before a", "outer error not today"]
+    assert sample.status & CurveStatus.STAGE_FAILED
+    assert sample.reason == "stage 'a' raised ValueError: not today"
+
+
+def test_a_timeout_changes_no_bit_of_the_curves_of_other_launches():
+    naps = {"0": 0.6}
+
+    def slow(sample, metadata):
+        time.sleep(naps.get(sample.id, 0.0))
+        return StageResult(sample, metadata)
+
+    stages = [slow, *Pipeline.load("standard").stages]
+    samples = bragg_samples(6)
+    plain = run(stages, [], samples[3:])
+    done = run(stages, [Timeout(0.3, stages=["slow"])], samples, rows_at_once=3)
+    assert all(sample.status & CurveStatus.TIMED_OUT for sample in done[:3])
+    assert [result_bits(s) for s in done[3:]] == [result_bits(s) for s in plain]
+
+
+@pytest.mark.xfail(strict=True, reason="the runtime takes any sequence of rows, these two do not")
+@pytest.mark.parametrize("interceptor", [Logging(), Retry()], ids=["logging", "retry"])
+def test_a_stage_may_ask_with_a_list_of_rows_whatever_is_around_it(interceptor):
+    asked = []
+    stages = [
+        Does(label="a", does=lambda batch, rows: {"b": rows.tolist()}, asks_for=("b",)),
+        Does(label="b", does=lambda batch, rows: asked.extend(rows.tolist())),
+    ]
+    run(stages, [interceptor], plain_samples(2))
+    assert asked == [0, 1]
+
+
+@pytest.mark.xfail(strict=True, reason="the message ends in '; '")
+def test_logging_says_nothing_of_requests_where_there_are_none(caplog):
+    with caplog.at_level(logging.DEBUG, "gpusaxs"):
+        run([Does(label="a")], [Logging()], plain_samples(2))
+    assert [record.getMessage() for record in caplog.records] == ["a over 2 curves"]
+
+
+@pytest.mark.xfail(strict=True, reason="its letters are taken as names, and it is for no stage")
+@pytest.mark.parametrize("kind", [lambda word: Timeout(1.0, stages=word), lambda w: Retry(stages=w)])
+def test_a_word_in_place_of_a_list_of_stages_is_refused(kind):
+    with pytest.raises((TypeError, ValueError), match="background"):
+        kind("background")

@@ -1,16 +1,24 @@
+import gc
+import logging
+import threading
+import time
+
 import numpy as np
 import pytest
 from runtime_curves import Does, bragg_samples, plain_samples, result_bits
 
 from gpusaxs.backends.numpy import NumpyBackend
-from gpusaxs.errors import OutOfMemoryError
+from gpusaxs.batch import SampleBatch
+from gpusaxs.errors import OutOfMemoryError, PipelineError, StageTimeoutError
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime import execution
-from gpusaxs.runtime.interceptors import Interceptor
+from gpusaxs.runtime.cancel import CancelToken
+from gpusaxs.runtime.events import EventBus, Retried
+from gpusaxs.runtime.interceptors import Interceptor, Timeout
 from gpusaxs.runtime.retry import Retry
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import CurveStatus
-from gpusaxs.stages.base import StageResult
+from gpusaxs.stages.base import FunctionStage, StageResult
 
 
 class Passing(Exception):
@@ -187,3 +195,216 @@ def test_a_part_that_fails_for_good_leaves_the_other_parts_alone(pauses):
 def test_a_policy_that_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Retry(**options)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_fails_in_between_every_row_is_done_once_or_has_failed(seed, pauses):
+    rng = np.random.default_rng(seed)
+    curves = int(rng.integers(1, 12))
+    fits = int(rng.integers(1, curves + 1))
+    faults = rng.integers(0, 4, curves)
+    attempts = int(rng.choice([1, 2, 3, 20]))
+    asked = []
+
+    def flaky(batch, rows):
+        batch.intensity[rows] += 1.0
+        if rows.size > fits:
+            raise OutOfMemoryError("full")
+        for row in rows[faults[rows] > 0]:
+            faults[row] -= 1
+            batch.fail([row], "a", Passing("not yet"))
+        return {"b": rows}
+
+    stages = [
+        Does(label="a", does=flaky, asks_for=("b",)),
+        Does(label="b", does=lambda batch, rows: asked.extend(rows.tolist())),
+    ]
+    given = plain_samples(curves)
+    retry = Retry(attempts, transient=[Passing, OutOfMemoryError])
+    done = run(retry, Fails(0, Passing()), given, stages)
+    failed = [sample.status.failed for sample in done]
+    assert sorted(asked) == np.flatnonzero(~np.array(failed)).tolist()
+    for before, after in zip(given, done, strict=True):
+        if not after.status.failed:
+            np.testing.assert_array_equal(after.intensity, before.intensity + 1.0)
+    assert attempts < 20 or not any(failed)
+
+
+def test_requests_of_samples_that_are_tried_again_are_complete(pauses):
+    asked, calls = [], []
+
+    def picky(sample, metadata):
+        calls.append(sample.id)
+        if sample.id == "1" and calls.count("1") < 2:
+            raise Passing("not yet")
+        return StageResult(sample, metadata, ["b"])
+
+    stages = [
+        FunctionStage(function=picky, asks_for=("b",)),
+        Does(label="b", does=lambda batch, rows: asked.extend(rows.tolist())),
+    ]
+    run(Retry(2, transient=[Passing]), Fails(0, Passing()), plain_samples(3), stages)
+    assert sorted(asked) == [0, 1, 2]
+
+
+def test_each_retry_is_told_with_its_rows_wait_and_error(pauses):
+    def picky(sample, metadata):
+        if sample.id == "1":
+            raise Passing("not yet")
+        return StageResult(sample, metadata)
+
+    events = []
+    with EventBus([events.append]) as bus:
+        retry = Retry(3, "linear", seconds=0.5, transient=[Passing])
+        Runtime(
+            NumpyBackend(1), pipeline=Pipeline.of([picky]), interceptors=[retry], events=bus
+        ).run(plain_samples(3))
+    told = [event[1:] for event in events if isinstance(event, Retried)]
+    assert told == [("picky", 1, 2, 0.5, "not yet"), ("picky", 1, 3, 1.0, "not yet")]
+
+
+def test_a_launch_that_timed_out_is_tried_again_by_halves(pauses):
+    widths = []
+
+    def slow(batch, rows):
+        widths.append(rows.size)
+        time.sleep(0.05 * rows.size)
+
+    retry = Retry(4, transient=[StageTimeoutError])
+    done = run(retry, Timeout(0.3), plain_samples(8), [Does(label="a", does=slow)])
+    assert not any(sample.status.failed for sample in done)
+    assert widths[0] == 8
+    assert max(widths[1:]) == 4
+
+
+def batches():
+    return sum(type(found) is SampleBatch for found in gc.get_objects())
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="tenacity's Retrying is a cycle that knows the batch"
+)
+@pytest.mark.parametrize("faults", [0, 2, 9], ids=["no faults", "faults", "in vain"])
+def test_arrays_are_released_when_a_run_has_ended_not_when_garbage_is_collected(faults):
+    logging.disable(logging.CRITICAL)  # what is logged is kept by pytest, with the batch
+    gc.collect()
+    before = batches()
+    gc.disable()
+    try:
+        inner = Fails(faults, Passing(), "a")
+        run(Retry(3, "none", transient=[Passing]), inner, plain_samples(2))
+        inner.error_to_raise = None
+        assert batches() == before
+    finally:
+        gc.enable()
+        logging.disable(logging.NOTSET)
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="what is added at random comes after the bound"
+)
+def test_no_exponential_wait_is_longer_than_the_longest(pauses):
+    retry = Retry(8, seconds=1.0, longest=1.0, transient=[Passing])
+    run(retry, Fails(7, Passing()), plain_samples(1))
+    assert max(pauses) <= 1.0
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="a single part that is left is taken for the launch"
+)
+def test_a_last_part_that_fails_for_good_leaves_alone_what_is_done(pauses):
+    widths = []
+
+    def picky(batch, rows):
+        widths.append(rows.size)
+        if len(widths) in (1, 3):
+            raise OutOfMemoryError("full")
+        if len(widths) == 4:
+            raise ValueError("for good")
+
+    done = run(Retry(4), Fails(0, Passing()), plain_samples(5), [Does(label="a", does=picky)])
+    assert widths == [5, 3, 2, 2]
+    assert [sample.status.failed for sample in done] == [False] * 3 + [True] * 2
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="all get the error of the first of the last part"
+)
+def test_every_sample_that_fails_says_its_own_reason(pauses):
+    def picky(sample, metadata):
+        raise Passing(f"about {sample.id}")
+
+    done = run(Retry(2, transient=[Passing]), Fails(0, Passing()), plain_samples(3), [picky])
+    assert [sample.reason[-7:] for sample in done] == ["about 0", "about 1", "about 2"]
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="only the last error of an attempt is looked at"
+)
+def test_memory_that_lacked_in_one_part_halves_the_next_whatever_came_after(pauses):
+    widths = []
+
+    def picky(batch, rows):
+        widths.append(rows.size)
+        if rows.size > 1 and 0 in rows:
+            raise OutOfMemoryError("full")
+        if len(widths) == 3:
+            raise Passing("not yet")
+
+    retry = Retry(3, transient=[Passing, OutOfMemoryError])
+    done = run(retry, Fails(0, Passing()), plain_samples(4), [Does(label="a", does=picky)])
+    assert widths == [4, 2, 2, 1, 1, 1, 1]
+    assert not any(sample.status.failed for sample in done)
+
+
+@pytest.mark.xfail(strict=True, reason="it is taken for an error about the curves of one part")
+def test_an_error_of_the_pipeline_ends_the_run_in_a_part_as_well(pauses):
+    def broken(batch, rows):
+        if rows.size > 2:
+            raise OutOfMemoryError("full")
+        raise PipelineError("no curve could be processed so")
+
+    with pytest.raises(PipelineError):
+        run(Retry(3), Fails(0, Passing()), plain_samples(4), [Does(label="a", does=broken)])
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="the end of the wait is taken for one more error"
+)
+def test_a_cancel_is_no_error_even_where_every_error_is_retried():
+    token = CancelToken()
+
+    def picky(sample, metadata):
+        if sample.id == "1":
+            threading.Timer(0.05, token.cancel, ["beam lost"]).start()
+            raise Passing("not yet")
+        return StageResult(sample, metadata)
+
+    runtime = Runtime(
+        NumpyBackend(1),
+        pipeline=Pipeline.of([picky]),
+        interceptors=[Retry(3, "fixed", seconds=5.0, transient=[Exception])],
+    )
+    done = runtime.run(plain_samples(3), cancel=token)
+    assert {sample.reason for sample in done} == {"cancelled: beam lost"}
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="the cancel is written over the failure"
+)
+def test_a_sample_that_has_failed_for_good_is_not_cancelled_while_others_wait():
+    token = CancelToken()
+
+    def picky(sample, metadata):
+        if sample.id == "0":
+            raise ValueError("for good")
+        threading.Timer(0.05, token.cancel, ["beam lost"]).start()
+        raise Passing("not yet")
+
+    runtime = Runtime(
+        NumpyBackend(1),
+        pipeline=Pipeline.of([picky]),
+        interceptors=[Retry(3, "fixed", seconds=5.0, transient=[Passing])],
+    )
+    done = runtime.run(plain_samples(2), cancel=token)
+    assert [s.status for s in done] == [CurveStatus.STAGE_FAILED, CurveStatus.CANCELLED]

@@ -198,3 +198,19 @@ def test_run_batch_gives_the_same_in_an_event_loop():
 
 def test_no_samples_give_no_samples():
     assert Runtime("numpy", 1, Pipeline.of([Recorded(label="a")])).run([]) == []
+
+
+def test_a_curve_that_asks_for_what_is_not_declared_fails_alone():
+    def strays(sample, metadata):
+        return StageResult(sample, metadata, ["zz"] if sample.id == "0" else [])
+
+    batch = batch_of(3)
+    run(Pipeline.of([strays, Recorded(label="b")]), batch)
+    assert Recorded.seen == [("b", [1, 2])]
+    [first, *_] = batch.to_samples()
+    assert "asked for 'zz'; it may ask for nothing" in first.reason
+
+
+def test_a_pipeline_of_stages_on_request_alone_is_refused():
+    with pytest.raises(PipelineError, match="at which curves enter"):
+        Pipeline.of([Again(label="find")])
