@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
 from gpusaxs.backends import IndexArray
 from gpusaxs.backends.supervision import limited_to
 from gpusaxs.batch import SampleBatch
@@ -73,9 +75,23 @@ class Interceptor:
 def nested(interceptors: Sequence[Interceptor], launch: StageLaunch, rows: IndexArray) -> Requests:
     """Run some rows of a launch within interceptors, the first outermost."""
     if not interceptors:
-        return launch.stage.launch(launch.batch, rows)
+        answer = launch.stage.launch(launch.batch, rows)
+        return {name: np.asarray(asking, np.int64) for name, asking in answer.items()}
     own = launch if rows is launch.rows else replace(launch, rows=rows)
     return interceptors[0].around(own, partial(nested, interceptors[1:], own))
+
+
+def stage_names(stages: Collection[str]) -> frozenset[str]:
+    """Return the names of the stages that an interceptor is for.
+
+    Raises
+    ------
+    TypeError
+        If one name is given in place of a list.
+    """
+    if isinstance(stages, str):
+        raise TypeError(f"Expected a list of stages. Got {stages!r}. Write [{stages!r}].")
+    return frozenset(stages)
 
 
 class Timing(Interceptor):
@@ -117,8 +133,8 @@ class Logging(Interceptor):
 
     def after(self, launch: StageLaunch, requests: Requests) -> None:
         """See `Interceptor.after`."""
-        asked = ", ".join(f"{rows.size} ask for {name}" for name, rows in requests.items())
-        logger.log(self.level, "%s over %d curves; %s", launch.stage.name, launch.rows.size, asked)
+        asked = "".join(f"; {rows.size} ask for {name}" for name, rows in requests.items())
+        logger.log(self.level, "%s over %d curves%s", launch.stage.name, launch.rows.size, asked)
 
     def error(self, launch: StageLaunch, error: Exception) -> None:
         """See `Interceptor.error`."""
@@ -144,7 +160,7 @@ class Timeout(Interceptor):
         if not seconds > 0:
             raise ValueError(f"Expected a timeout above 0 s. Got {seconds}.")
         self.seconds = seconds
-        self.stages = frozenset(stages)
+        self.stages = stage_names(stages)
 
     def around(self, launch: StageLaunch, proceed: Proceed) -> Requests:
         """See `Interceptor.around`."""

@@ -11,7 +11,7 @@ import tenacity
 from gpusaxs.backends import IndexArray
 from gpusaxs.errors import OutOfMemoryError, StageTimeoutError
 from gpusaxs.runtime.events import Retried, now
-from gpusaxs.runtime.interceptors import Interceptor, Proceed, StageLaunch
+from gpusaxs.runtime.interceptors import Interceptor, Proceed, StageLaunch, stage_names
 from gpusaxs.stages.base import Requests
 
 HALVED = (OutOfMemoryError, StageTimeoutError)
@@ -65,7 +65,7 @@ class Retry(Interceptor):
             raise ValueError(f"Expected a wait out of {', '.join(waits)}. Got {wait!r}.")
         self.attempts = attempts
         self.transient = tuple(transient)
-        self.stages = frozenset(stages)
+        self.stages = stage_names(stages)
         self._wait = waits[wait]
 
     def around(self, launch: StageLaunch, proceed: Proceed) -> Requests:
