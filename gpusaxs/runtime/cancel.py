@@ -51,7 +51,10 @@ class CancelToken:
             self._reason = reason
             listeners, self._listeners = self._listeners, []
         for listener in listeners:
-            listener(reason)
+            try:
+                listener(reason)
+            except Exception:
+                logger.exception("a listener to a cancel failed")
 
     def on_cancel(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Have `listener` called with the reason, now if it is known already.

@@ -41,7 +41,7 @@ OnCheckpoint = Callable[[str, list[Sample]], Sequence[Sample] | None]
 on, changed or not; None for all as they are."""
 
 
-class LaunchCancelled(Exception):
+class LaunchCancelled(BaseException):
     """All curves of a launch were cancelled while it waited for its next attempt."""
 
 
@@ -153,7 +153,7 @@ class Execution:
             answer = nested(self.settings.interceptors, work, launch.rows)
             requests = {name: np.asarray(rows, np.int64) for name, rows in answer.items()}
         except LaunchCancelled:
-            for run, rows in self._by_run(launch.rows):
+            for run, rows in self._by_run(launch.rows[self.batch.alive(launch.rows)]):
                 reason = f"cancelled: {run.token.reason}"
                 self.batch.end(rows, CurveStatus.CANCELLED, reason)
         except (PipelineError, BackendError):
@@ -195,7 +195,6 @@ class Execution:
                 reason = f"curve {sample.id!r} has failed: {sample.reason}"
                 self._runs[number].stopped = reason
                 self._runs[number].token.cancel(reason)
-                self.cancel(number, reason)
         self._end(failed)
 
     def _drop_cancelled(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import tenacity
 
 from gpusaxs.backends import IndexArray
-from gpusaxs.errors import OutOfMemoryError, StageTimeoutError
+from gpusaxs.errors import BackendError, OutOfMemoryError, PipelineError, StageTimeoutError
 from gpusaxs.runtime.events import Retried, now
 from gpusaxs.runtime.interceptors import Interceptor, Proceed, StageLaunch, stage_names
 from gpusaxs.stages.base import Requests
@@ -58,8 +58,9 @@ class Retry(Interceptor):
             "none": tenacity.wait_none(),
             "fixed": tenacity.wait_fixed(seconds),
             "linear": tenacity.wait_incrementing(seconds, seconds, longest),
-            "exponential": tenacity.wait_exponential(seconds, longest)
-            + tenacity.wait_random(0.0, seconds),
+            "exponential": tenacity.wait_exponential_jitter(
+                multiplier=seconds, max=longest, jitter=seconds
+            ),
         }
         if wait not in waits:
             raise ValueError(f"Expected a wait out of {', '.join(waits)}. Got {wait!r}.")
@@ -86,7 +87,8 @@ class Retry(Interceptor):
         except self.transient as error:
             if attempt.todo.size == launch.rows.size:
                 raise
-            launch.batch.fail(attempt.todo, launch.stage.name, error)
+            for row in attempt.todo.tolist():
+                launch.batch.fail([row], launch.stage.name, attempt.errors.get(row, error))
         return {name: np.concatenate(parts) for name, parts in attempt.requests.items()}
 
 
@@ -101,6 +103,7 @@ class _Attempts:
         self.transient = transient
         self.todo = launch.rows
         self.requests: dict[str, list[IndexArray]] = {}
+        self.errors: dict[int, Exception] = {}
         self._at_once = launch.rows.size
         self._before = launch.batch.take(launch.rows)
 
@@ -108,14 +111,19 @@ class _Attempts:
         """Run what is left, in parts; raise the last error if some of it must be run again."""
         again: list[IndexArray] = []
         error: Exception | None = None
+        halve = False
         parts = np.split(self.todo, range(self._at_once, self.todo.size, self._at_once))
         for part in parts:
             try:
                 requests = self.proceed(part)
             except self.transient as raised:
                 failed, error, requests = part, raised, {}
+                halve |= isinstance(raised, HALVED)
+                self.errors |= dict.fromkeys(part.tolist(), raised)
+            except (PipelineError, BackendError):
+                raise
             except Exception as raised:
-                if len(parts) == 1 and not self.requests:
+                if part.size == self.launch.rows.size:
                     raise
                 self.launch.batch.fail(part, self.launch.stage.name, raised)
                 continue
@@ -133,7 +141,7 @@ class _Attempts:
         self.launch.batch.put(
             self.todo, {name: values[places] for name, values in self._before.items()}
         )
-        if isinstance(error, HALVED):
+        if halve:
             self._at_once = max(1, -(-self._at_once // 2))
         raise error
 
@@ -141,6 +149,7 @@ class _Attempts:
         """Rows of a part about which the stage raised something transient, one by one."""
         errors = self.launch.batch.errors
         failed = [row for row in part.tolist() if isinstance(errors.get(row), self.transient)]
+        self.errors |= {row: errors[row] for row in failed}
         return np.array(failed, np.int64), errors[failed[0]] if failed else None
 
     def tell(self, state: tenacity.RetryCallState) -> None:

@@ -123,7 +123,8 @@ class Runtime:
             If the runtime fails fast and a sample has failed.
         """
         if not samples:
-            return []
+            with self.new_run(cancel, 0):
+                return []
         batch = SampleBatch.from_samples(samples, self.backend)
         with self.new_run(cancel, len(samples)) as run:
             self.run_on(batch, run)

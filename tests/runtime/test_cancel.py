@@ -180,7 +180,6 @@ def test_cleanup_waits_for_the_last_of_the_runs_that_share_a_token():
     assert done == ["clean"]
 
 
-@pytest.mark.xfail(strict=True, reason="the listeners behind it, runs among them, never hear")
 def test_a_listener_that_fails_keeps_no_run_from_hearing_of_the_cancel():
     token, seen = CancelToken(), []
     token.on_cancel(lambda reason: 1 / 0)
@@ -193,19 +192,13 @@ def test_a_listener_that_fails_keeps_no_run_from_hearing_of_the_cancel():
     assert seen == []
 
 
-@WAYS
-def test_cleanup_runs_after_a_run_of_no_samples(way, request):
-    if "run" in request.node.callspec.id.split("-"):
-        request.applymarker(
-            pytest.mark.xfail(strict=True, reason="`run` returns before there is a run")
-        )
+def test_cleanup_runs_after_a_run_without_samples():
     token, done = CancelToken(), []
     token.add_cleanup(lambda: done.append("clean"))
-    assert way(runtime_of(Does(label="a")), [], token) == []
+    assert runtime_of(Does(label="a")).run([], cancel=token) == []
     assert done == ["clean"]
 
 
-@pytest.mark.xfail(strict=True, reason="both the listener and the runtime cancel: it is told twice")
 @WAYS
 def test_a_run_that_fails_fast_tells_of_its_cancel_once(way):
     def broken(batch, rows):

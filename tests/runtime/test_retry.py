@@ -300,18 +300,12 @@ def test_arrays_are_released_when_a_run_has_ended_not_when_garbage_is_collected(
         logging.disable(logging.NOTSET)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="what is added at random comes after the bound"
-)
 def test_no_exponential_wait_is_longer_than_the_longest(pauses):
     retry = Retry(8, seconds=1.0, longest=1.0, transient=[Passing])
     run(retry, Fails(7, Passing()), plain_samples(1))
     assert max(pauses) <= 1.0
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a single part that is left is taken for the launch"
-)
 def test_a_last_part_that_fails_for_good_leaves_alone_what_is_done(pauses):
     widths = []
 
@@ -338,9 +332,6 @@ def test_every_sample_that_fails_says_its_own_reason(pauses):
     assert [sample.reason[-7:] for sample in done] == ["about 0", "about 1", "about 2"]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="only the last error of an attempt is looked at"
-)
 def test_memory_that_lacked_in_one_part_halves_the_next_whatever_came_after(pauses):
     widths = []
 
@@ -357,7 +348,6 @@ def test_memory_that_lacked_in_one_part_halves_the_next_whatever_came_after(paus
     assert not any(sample.status.failed for sample in done)
 
 
-@pytest.mark.xfail(strict=True, reason="it is taken for an error about the curves of one part")
 def test_an_error_of_the_pipeline_ends_the_run_in_a_part_as_well(pauses):
     def broken(batch, rows):
         if rows.size > 2:
@@ -368,9 +358,6 @@ def test_an_error_of_the_pipeline_ends_the_run_in_a_part_as_well(pauses):
         run(Retry(3), Fails(0, Passing()), plain_samples(4), [Does(label="a", does=broken)])
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the end of the wait is taken for one more error"
-)
 def test_a_cancel_is_no_error_even_where_every_error_is_retried():
     token = CancelToken()
 
@@ -389,9 +376,6 @@ def test_a_cancel_is_no_error_even_where_every_error_is_retried():
     assert {sample.reason for sample in done} == {"cancelled: beam lost"}
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the cancel is written over the failure"
-)
 def test_a_sample_that_has_failed_for_good_is_not_cancelled_while_others_wait():
     token = CancelToken()
 
