@@ -1,4 +1,7 @@
+import importlib
+import math
 import pickle
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -9,11 +12,15 @@ import pytest
 from runtime_curves import Does, bragg_samples, plain_samples, result_bits
 
 from gpusaxs.backends.numpy import NumpyBackend
+from gpusaxs.errors import OutOfMemoryError
 from gpusaxs.pipeline import Pipeline
+from gpusaxs.runtime.cancel import CancelToken
 from gpusaxs.runtime.result_cache import ResultCache
+from gpusaxs.runtime.retry import Retry
 from gpusaxs.runtime.runtime import Runtime
-from gpusaxs.sample import Sample
-from gpusaxs.stages.base import NO_REQUESTS, StageResult
+from gpusaxs.sample import CurveStatus, Sample
+from gpusaxs.stages.base import NO_REQUESTS, Stage, StageResult
+from gpusaxs.stages.cut import Cut
 
 pytest.importorskip("diskcache", reason="diskcache is not installed")
 
@@ -255,3 +262,199 @@ except GpusaxsError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "pip install 'gpusaxs[cache]'" in done.stdout
+
+
+def test_many_threads_that_share_curves_compute_each_once(cache):
+    samples, computed, gate = plain_samples(12), [], threading.Barrier(6)
+
+    def double(batch, rows):
+        time.sleep(0.005)
+        computed.extend(batch.intensity[row].tobytes() for row in rows)
+        batch.intensity[rows] *= 2.0
+
+    pipeline, found = Pipeline.of([Named(label="a", does=double)]), {}
+
+    def work(seed):
+        chosen = np.random.default_rng(seed).permutation(12)[:8]
+        gate.wait(20.0)
+        found[seed] = run(cache, [samples[place] for place in chosen], pipeline)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(computed) == len(set(computed))
+    assert (cache.misses, cache.hits) == (len(computed), 6 * 8 - len(computed))
+    for done in found.values():
+        for sample in done:
+            given = samples[int(sample.id)]
+            np.testing.assert_array_equal(sample.intensity, 2.0 * given.intensity)
+
+
+def test_what_was_got_through_by_halves_is_kept_whole(cache):
+    class Small(NumpyBackend):
+        def launch(self, kernel, rows, span, *arguments):
+            if rows.size > 3:
+                raise OutOfMemoryError("full")
+            super().launch(kernel, rows, span, *arguments)
+
+    samples, retry = bragg_samples(7), Retry(4, "none")
+    expected = bits(Runtime("numpy", 1).run(samples))
+    for order in ([cache, retry], [retry, cache]):
+        hits, misses = cache.hits, cache.misses
+        for _ in range(2):
+            assert bits(Runtime(Small(1), interceptors=order).run(samples)) == expected
+        assert cache.hits > hits
+    assert cache.misses == misses
+
+
+class Scale(Stage):
+    """A stage whose name is the code of its class."""
+
+    def launch(self, batch, rows):
+        batch.intensity[rows] *= 2.0
+        return NO_REQUESTS
+
+
+def test_a_users_stage_is_kept_by_its_code(cache):
+    first, again = (run(cache, plain_samples(3), Pipeline.of([Scale()])) for _ in range(2))
+    assert bits(first) == bits(again)
+    assert cache.hits == 3
+
+
+def scale_by(factor):
+    class ScaleBy(Stage):
+        def launch(self, batch, rows):
+            batch.intensity[rows] *= factor
+            return NO_REQUESTS
+
+    return ScaleBy()
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="two closures have the same source")
+def test_a_class_made_by_a_function_is_not_taken_for_another(cache):
+    [sample] = plain_samples(1)
+    for factor in (2.0, 3.0):
+        [done] = run(cache, [sample], Pipeline.of([scale_by(factor)]))
+        np.testing.assert_array_equal(done.intensity, factor * sample.intensity)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="only the class itself is looked at")
+def test_code_beside_the_class_is_code_of_the_stage(cache, tmp_path, monkeypatch):
+    code = (
+        "from gpusaxs.stages.base import NO_REQUESTS, Stage\n"
+        "FACTOR = {}\n"
+        "class Scale(Stage):\n"
+        "    def launch(self, batch, rows):\n"
+        "        batch.intensity[rows] *= FACTOR\n"
+        "        return NO_REQUESTS\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    [sample] = plain_samples(1)
+    for factor in (2.0, 3.0):
+        name = f"scale_{factor:.0f}"
+        (tmp_path / f"{name}.py").write_text(code.format(factor))
+        [done] = run(cache, [sample], Pipeline.of([importlib.import_module(name).Scale()]))
+        np.testing.assert_array_equal(done.intensity, factor * sample.intensity)
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="JSON writes None for what is not finite"
+)
+def test_an_infinite_parameter_is_not_taken_for_none(cache):
+    [sample] = plain_samples(1)
+    [kept] = run(cache, [sample], Pipeline.of([Cut()]))
+    [cut] = run(cache, [sample], Pipeline.of([Cut(q_min=math.inf)]))
+    assert kept.status == CurveStatus.OK
+    assert cut.status & CurveStatus.TOO_FEW_POINTS
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a stage without a name fails")
+def test_a_stage_with_a_parameter_that_has_no_words_runs_uncached(cache):
+    class Plain(Does):
+        fingerprint = Stage.fingerprint
+
+    [sample] = run(cache, plain_samples(1), Pipeline.of([Plain(label="a")]))
+    assert not sample.status.failed
+    assert cache.misses == 0
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the order of the targets is used")
+def test_several_requests_of_a_curve_keep_their_order(cache):
+    seen = []
+    stages = [
+        Named(label="a", does=lambda batch, rows: {"c": rows, "b": rows}, asks_for=("b", "c")),
+        Does(label="b", does=lambda batch, rows: seen.append("b")),
+        Does(label="c", does=lambda batch, rows: seen.append("c")),
+    ]
+    for _ in range(2):
+        run(cache, plain_samples(1), Pipeline.of(stages))
+    assert seen[: len(seen) // 2] == seen[len(seen) // 2 :] == ["c", "b", "c"]
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="it is kept without the request")
+def test_a_launch_that_asks_for_what_it_may_not_is_not_kept(cache):
+    pipeline = Pipeline.of([Named(label="a", does=lambda batch, rows: {"nowhere": rows})])
+    first, again = (run(cache, plain_samples(1), pipeline) for _ in range(2))
+    assert "asked for 'nowhere'" in first[0].reason
+    assert bits(again) == bits(first)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the words are not kept")
+def test_a_curve_that_a_stage_ends_with_its_own_words_has_them_again(cache):
+    def ends(batch, rows):
+        batch.end(rows, CurveStatus.NO_SIGNAL, "the shutter was closed")
+
+    pipeline = Pipeline.of([Named(label="a", does=ends)])
+    for _ in range(2):
+        [sample] = run(cache, plain_samples(1), pipeline)
+        assert sample.reason == "the shutter was closed"
+
+
+@pytest.mark.xfail(strict=True, reason="nothing tells a whole entry from a damaged one")
+@pytest.mark.parametrize(
+    "damaged", [lambda words: words[:-8], lambda words: b"\0" * 8 + words], ids=["short", "shifted"]
+)
+def test_a_damaged_entry_is_computed_anew(cache, damaged):
+    expected = bits(run(cache, bragg_samples(1), Pipeline.of([Cut()])))
+    for key in list(cache._cache):
+        cache._cache.set(key, damaged(cache._cache.get(key)))
+    assert bits(run(cache, bragg_samples(1), Pipeline.of([Cut()]))) == expected
+    assert cache.hits == 0
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the launch fails for it")
+def test_a_disk_that_is_full_fails_no_curve(cache, monkeypatch):
+    def full(*_, **__):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(cache._cache, "set", full)
+    [sample] = run(cache, bragg_samples(1), Pipeline.of([Cut()]))
+    assert not sample.status.failed
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="it waits whatever happens")
+def test_a_cancel_ends_the_wait_for_what_another_launch_computes(cache):
+    entered, opened, token = threading.Event(), threading.Event(), CancelToken()
+
+    def slow(batch, rows):
+        entered.set()
+        opened.wait(20.0)
+
+    pipeline, found = Pipeline.of([Named(label="a", does=slow)]), []
+    first = threading.Thread(target=lambda: run(cache, plain_samples(1), pipeline))
+    runtime = Runtime(NumpyBackend(1), pipeline=pipeline, interceptors=[cache])
+    waits = threading.Thread(target=lambda: found.extend(runtime.run(plain_samples(1), token)))
+    first.start()
+    assert entered.wait(20.0)
+    waits.start()
+    time.sleep(0.1)
+    token.cancel("beam lost")
+    waits.join(0.5)
+    ended = not waits.is_alive()
+    opened.set()
+    first.join()
+    waits.join()
+    assert ended
+    assert found[0].reason == "cancelled: beam lost"
