@@ -105,8 +105,11 @@ def _parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
 _REASSOCIATE = frozenset({"reassoc", "contract", "nsz"})
 
 
-def _jit(function: Callable[..., Any], fastmath: Any = False) -> Any:
-    return numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+def _jit(function: Callable[..., Any], fastmath: Any = False, *, inlined: bool = False) -> Any:
+    # Numba passes on what is not set to what is called, so all is set everywhere.
+    return numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, forceinline=inlined)(
+        function
+    )
 
 
 def device_function(function: Callable[P, R]) -> Callable[P, R]:
@@ -115,13 +118,24 @@ def device_function(function: Callable[P, R]) -> Callable[P, R]:
     return compiled
 
 
+def inlined_function(function: Callable[P, R]) -> Callable[P, R]:
+    """Mark a `device_function` that becomes a part of each kernel that calls it.
+
+    What calls a `reassociating_function` has to: a process that compiles holds a second copy of
+    every other function, which may have been summed in another order than the one in the cache,
+    and calls whichever it met first.
+    """
+    compiled: Callable[P, R] = cache.enable(_jit(function, inlined=True))
+    return compiled
+
+
 def reassociating_function(function: Callable[P, R]) -> Callable[P, R]:
     """Mark a `device_function` whose sums may be taken in any order: twice as fast for long ones.
 
     Its last bits depend on the processor's vectors, though not on the batch. It must call no
-    other function: Numba would pass the licence on.
+    other function: Numba would pass the licence on. What calls it is an `inlined_function`.
     """
-    compiled: Callable[P, R] = cache.enable(_jit(function, set(_REASSOCIATE)))
+    compiled: Callable[P, R] = cache.enable(_jit(function, set(_REASSOCIATE), inlined=True))
     return compiled
 
 
@@ -147,7 +161,7 @@ class CurveKernel:
     @cached_property
     def body(self) -> Any:
         """The compiled function over one curve."""
-        return cache.enable(_jit(self.py_func))
+        return cache.enable(_jit(self.py_func, inlined=True))
 
     @cached_property
     def cpu_driver(self) -> Any:

@@ -10,6 +10,7 @@ from gpusaxs.kernels.curve_kernel import (
     FloatArray,
     ScratchOf,
     device_function,
+    inlined_function,
     reassociating_function,
 )
 from gpusaxs.kernels.elementary import exp_minus
@@ -182,7 +183,7 @@ def solve(factor, right, solution):  # type: ignore[no-untyped-def]
         solution[i] = value / factor[i * PARAMETERS + i]
 
 
-@device_function
+@inlined_function
 def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-def]
     """Fit height * pseudo-Voigt + level + slope x by weighted least squares within bounds.
 
