@@ -1,8 +1,11 @@
-"""From the columns of a file to samples: the unit of q, ids, origin and status."""
+"""From the columns of a file, or of a slice of it, to samples: unit of q, ids, origin, status."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +21,29 @@ MOST_VALUES = 2**30
 """The largest array that a reader takes into memory: 8 GiB of float64."""
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much a file holds, known without reading its numbers.
+
+    Parameters
+    ----------
+    curves
+        How many curves.
+    points
+        Points of the longest; an estimate where the file holds text.
+    together
+        Frames that are stored in one chunk: slices that begin at its multiples read nothing
+        twice. In a file of several groups, those of the largest chunk.
+    """
+
+    curves: int
+    points: int
+    together: int = 1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
-    """The curves of a file, as read.
+    """Curves of a file, as read: all of a group of frames that belong together, or a slice.
 
     Parameters
     ----------
@@ -32,6 +55,8 @@ class Curves:
         What the file says about the unit of q, if it says anything.
     likely_q_unit
         A better guess than the numbers allow, where the file gives a hint.
+    first_q : (points,) float64, optional
+        q of the group's first frame, where that is not the first frame here.
     """
 
     q: FloatArray
@@ -39,6 +64,14 @@ class Curves:
     sigma: FloatArray | None = None
     stated_q_unit: str | None = None
     likely_q_unit: QUnit | None = None
+    first_q: FloatArray | None = None
+
+    @property
+    def telling_q(self) -> FloatArray:
+        """The q from which the unit is guessed: the same for every slice of a group."""
+        if self.first_q is not None:
+            return self.first_q
+        return self.q if self.q.ndim == 1 else self.q[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,40 +84,76 @@ class FileIdentity:
     q_unit: str | None
 
 
-def to_samples(groups: list[Curves], file: FileIdentity) -> list[Sample]:
-    """Samples with q in 1/nm; ids are ``id#frame`` where a file holds several curves.
+def to_samples(
+    groups: Sequence[Curves], file: FileIdentity, first: int = 0, of: int | None = None
+) -> list[Sample]:
+    """Samples with q in 1/nm; ids are ``id#frame`` where the file holds several curves.
 
     Frames of one group share one q array, their intensities are rows of one array.
+
+    Parameters
+    ----------
+    groups
+        Curves that follow each other in the file.
+    first
+        The first one's number in the file.
+    of
+        How many curves the file holds, where these are not all.
     """
     samples: list[Sample] = []
-    several = sum(len(group.intensity) for group in groups) > 1
+    several = (sum(len(group.intensity) for group in groups) if of is None else of) > 1
+    source = str(file.path)
     for group in groups:
         unit, unit_from = _q_unit(group, file)
         q = group.q if unit == "1/nm" else group.q * TO_INVERSE_NM[unit]
         status = CurveStatus.Q_UNIT_GUESSED if unit_from == "guess" else CurveStatus.OK
-        for row, intensity in enumerate(group.intensity):
-            frame = len(samples)
+        rows = zip(
+            repeat(q) if q.ndim == 1 else q,
+            group.intensity,
+            repeat(None) if group.sigma is None else group.sigma,
+            strict=False,
+        )
+        for frame, (own_q, intensity, sigma) in enumerate(rows, first + len(samples)):
             samples.append(
                 Sample(
                     id=f"{file.curve_id}#{frame}" if several else file.curve_id,
-                    q=q if q.ndim == 1 else q[row],
+                    q=own_q,
                     intensity=intensity,
-                    sigma=None if group.sigma is None else group.sigma[row],
-                    origin=Origin(str(file.path), frame, unit, unit_from, file.format),
+                    sigma=sigma,
+                    origin=Origin(source, frame, unit, unit_from, file.format),
                     status=status,
                 )
             )
     return samples
 
 
-def check_size(shape: tuple[int, ...]) -> None:
-    """Refuse an array without points, and one that no memory would hold."""
-    values = 1
-    for length in shape:
-        values *= length
-    if values <= 0:
+def shared_row(q: FloatArray) -> FloatArray:
+    """The one q of all frames where they have the same, bit for bit; else all rows of q.
+
+    Bits and not values, or the sign of a zero would depend on the frames read with it.
+    """
+    bits = q.view(np.uint64)
+    return q[0].copy() if bool((bits == bits[0]).all()) else q
+
+
+def check_frames(frames: range, curves: int) -> None:
+    """Refuse frames that a file does not hold."""
+    if frames.stop > curves:
+        raise ReadError(
+            f"holds {curves} curves, expected frames {frames.start} to {frames.stop - 1}: "
+            "the file has changed"
+        )
+
+
+def check_points(shape: tuple[int, ...]) -> None:
+    """Refuse an array without points."""
+    if any(length <= 0 for length in shape):
         raise ReadError(f"holds no points: its array has the shape {shape}")
-    if values > MOST_VALUES:
+
+
+def check_size(shape: tuple[int, ...]) -> None:
+    """Refuse an array that no memory would hold."""
+    if math.prod(shape) > MOST_VALUES:
         raise ReadError(
             f"declares an array of shape {shape}: expected at most {MOST_VALUES:,} values; "
             "split it into several files"
@@ -92,7 +161,7 @@ def check_size(shape: tuple[int, ...]) -> None:
 
 
 def _q_unit(group: Curves, file: FileIdentity) -> tuple[QUnit, QUnitSource]:
-    unit, unit_from = resolve_q_unit(file.q_unit, group.stated_q_unit, group.q)
+    unit, unit_from = resolve_q_unit(file.q_unit, group.stated_q_unit, group.telling_q)
     if unit_from == "guess" and group.likely_q_unit is not None:
         return group.likely_q_unit, unit_from
     return unit, unit_from

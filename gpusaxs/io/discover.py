@@ -10,9 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpusaxs.errors import ReadError
-from gpusaxs.io.recognise import reader_for
+from gpusaxs.io.curves import Extent, check_frames
+from gpusaxs.io.recognise import as_stack_reader, first_bytes, reader_for, stack_readers
 from gpusaxs.sample import Sample
 from gpusaxs.units import check_q_unit
+
+_STACK_HEAD_BYTES = 512
+_BYTES_A_POINT = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,42 @@ def discover(inputs: Sequence[str | Path]) -> list[Source]:
     return _with_unique_ids(list(found.values()))
 
 
-def read(source: Source | str | Path, q_unit: str | None = None) -> list[Sample]:
+def extent(source: Source, size: int | None = None) -> Extent:
+    """How much a file holds, without reading its numbers.
+
+    A file of a format that holds one curve is not looked at any further: whether it can be read
+    shows itself when it is read. Its points are estimated from its size.
+
+    Parameters
+    ----------
+    size
+        The file's size in bytes, where the caller knows it.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be opened, or if it is of a format that holds several curves and
+        damaged or without any.
+    """
+    path = os.fspath(source.path)
+    try:
+        head = first_bytes(path, _STACK_HEAD_BYTES)
+        for reader in stack_readers():
+            if reader.matches(source.path, head):
+                return reader.extent(source.path)
+        held = os.stat(path).st_size if size is None else size
+    except OSError as error:
+        raise ReadError(f"cannot be opened: {_reason(error)}") from error
+    return Extent(1, max(1, held // _BYTES_A_POINT))
+
+
+def read(
+    source: Source | str | Path, q_unit: str | None = None, frames: range | None = None
+) -> list[Sample]:
     """Curves of a file, with q in 1/nm and all values as they stand in the file.
+
+    A slice holds the very curves that the whole file gives in its place, and of a file of
+    several curves no more is read than it needs.
 
     Parameters
     ----------
@@ -61,21 +99,36 @@ def read(source: Source | str | Path, q_unit: str | None = None) -> list[Sample]
         A source from `discover`, or a path.
     q_unit
         ``"1/nm"`` or ``"1/angstrom"`` where the caller knows better than the file.
+    frames
+        Numbers of the curves to read, counted over the whole file; all without it.
 
     Raises
     ------
     ReadError
-        If the file holds no curve; the message says what it holds instead.
+        If the file holds no curve, or not those frames; the message says what it holds instead.
     ValueError
-        If ``q_unit`` is not a unit of q.
+        If ``q_unit`` is not a unit of q, or ``frames`` no range with a step of 1.
     """
     if not isinstance(source, Source):
         source = Source(Path(source), Path(source).name)
     unit = None if q_unit is None else check_q_unit(q_unit)
+    if frames is not None and not (0 <= frames.start <= frames.stop and frames.step == 1):
+        raise ValueError(
+            f"Expected frames that follow each other, from 0 on. Got {frames}. "
+            "Give range(first, behind_last)."
+        )
     try:
-        return reader_for(source.path).read(source.path, source.id, unit)
+        reader = reader_for(source.path)
+        stack_reader = as_stack_reader(reader)
+        if stack_reader is not None:
+            return stack_reader.read(source.path, source.id, unit, frames)
+        samples = reader.read(source.path, source.id, unit)
     except OSError as error:
         raise ReadError(f"cannot be opened: {_reason(error)}") from error
+    if frames is None:
+        return samples
+    check_frames(frames, len(samples))
+    return samples[frames.start : frames.stop]
 
 
 def _expand(given: str | Path) -> list[Source]:

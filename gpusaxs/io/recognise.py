@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from functools import cache
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import gpusaxs.io
 from gpusaxs.errors import ReadError
+from gpusaxs.io.curves import Extent
 from gpusaxs.sample import Sample
 
 HEAD_BYTES = 4096
@@ -48,6 +50,19 @@ class Reader(Protocol):
         """Curves of the file; raises ReadError or OSError."""
 
 
+@runtime_checkable
+class StackReader(Reader, Protocol):
+    """A module for a format that can hold several curves in one file."""
+
+    def read(
+        self, path: Path, curve_id: str, q_unit: str | None = None, frames: range | None = None
+    ) -> list[Sample]:
+        """Curves of the file, or those with these numbers; raises ReadError or OSError."""
+
+    def extent(self, path: Path) -> Extent:
+        """How much the file holds; raises ReadError or OSError."""
+
+
 @cache
 def readers() -> tuple[Reader, ...]:
     """All readers, in the order in which they are asked."""
@@ -58,6 +73,17 @@ def readers() -> tuple[Reader, ...]:
     return tuple(cast(Reader, module) for module in found)
 
 
+@cache
+def stack_readers() -> tuple[StackReader, ...]:
+    """Readers of the formats that can hold several curves."""
+    return tuple(reader for reader in readers() if isinstance(reader, StackReader))
+
+
+def as_stack_reader(reader: Reader) -> StackReader | None:
+    """Reader as one of several curves; None where its format holds one."""
+    return next((stack for stack in stack_readers() if stack is reader), None)
+
+
 def reader_for(path: Path) -> Reader:
     """Reader of a file, chosen by its content.
 
@@ -66,12 +92,20 @@ def reader_for(path: Path) -> Reader:
     ReadError
         If no reader knows the content; the message says what the file is.
     """
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
+    head = first_bytes(os.fspath(path), HEAD_BYTES)
     for reader in readers():
         if reader.matches(path, head):
             return reader
     raise ReadError(_what_it_is(head))
+
+
+def first_bytes(path: str, count: int) -> bytes:
+    """Beginning of a file, by the shortest way: archives have a hundred thousand of them."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(file, count)
+    finally:
+        os.close(file)
 
 
 def looks_like_text(head: bytes) -> bool:

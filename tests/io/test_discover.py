@@ -1,5 +1,4 @@
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,7 +177,7 @@ def test_what_the_system_refuses_becomes_a_reason(tree, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ReadError, match="cannot be opened: permission denied"):
         read(tree / "run" / "a.dat")
 

@@ -145,9 +145,9 @@ def absurd_header(shape):
 def test_an_absurd_declared_size_is_refused_before_memory_is_taken(tmp_path, shape):
     path = tmp_path / "curve.npy"
     path.write_bytes(absurd_header(shape))
-    with pytest.raises(ReadError, match=r"declares an array|holds no points"):
+    with pytest.raises(ReadError, match=r"declares|holds no points"):
         read(path)
     with zipfile.ZipFile(tmp_path / "curve.npz", "w") as archive:
         archive.writestr("q.npy", absurd_header(shape))
-    with pytest.raises(ReadError, match=r"declares an array|holds no points"):
+    with pytest.raises(ReadError, match=r"declares|holds no points"):
         read(tmp_path / "curve.npz")

@@ -7,7 +7,7 @@ import pytest
 
 from gpusaxs.errors import ReadError
 from gpusaxs.io import read
-from gpusaxs.io.nxcansas import write_stack
+from gpusaxs.io.nxcansas import StackWriter, write_stack
 
 Q = np.linspace(0.01, 0.3, 20)
 FRAMES = np.exp(-np.outer([1.0, 2.0, 3.0], Q))
@@ -92,6 +92,85 @@ def test_a_failed_write_leaves_the_older_file_and_nothing_else(path):
         write_stack(path, Q, FRAMES, None, title="t", names=[1, 2, 3])
     assert [file.name for file in path.parent.iterdir()] == ["stack.h5"]
     assert len(read(path)) == 3
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "bitshuffle", "blosc"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_stack_may_be_written_block_by_block(path, compression, dtype):
+    frames = np.exp(-np.outer(np.arange(1.0, 1001.0), Q)).astype(dtype)
+    with StackWriter(
+        path, Q, title="t", q_unit="1/angstrom", dtype=dtype, compression=compression
+    ) as stack:
+        for start, stop in ((0, 1), (1, 700), (700, 1000)):
+            names = [f"frame {k}" for k in range(start, stop)]
+            stack.append(frames[start:stop], 0.1 * frames[start:stop], names)
+            assert not path.exists()
+        assert stack.frames == 1000
+    samples = read(path)
+    assert samples[0].origin.q_unit == "1/angstrom"
+    assert np.array_equal([sample.intensity for sample in samples], frames)
+    assert np.array_equal([sample.sigma for sample in samples], (0.1 * frames).astype(dtype))
+    with h5py.File(path) as file:
+        data = file["sasentry/sasdata"]
+        assert len(data["Frame"]) == 1000
+        assert data["frame_name"].asstr()[999] == "frame 999"
+        assert (data["I"].id.get_create_plist().get_nfilters() > 0) == (compression is not None)
+
+
+def test_blocks_give_the_same_numbers_as_a_stack_written_at_once(path, tmp_path):
+    write_stack(path, Q, FRAMES, FRAMES, title="t", names=["a", "b", "c"])
+    with StackWriter(tmp_path / "blocks.h5", Q, title="t", frames=3) as stack:
+        for k, name in enumerate("abc"):
+            stack.append(FRAMES[k : k + 1], FRAMES[k : k + 1], [name])
+    with h5py.File(path) as at_once, h5py.File(tmp_path / "blocks.h5") as in_blocks:
+        names: list[str] = []
+        at_once.visit(names.append)
+        for name in names:
+            assert dict(at_once[name].attrs).keys() == dict(in_blocks[name].attrs).keys()
+            if isinstance(at_once[name], h5py.Dataset):
+                assert np.array_equal(at_once[name][()], in_blocks[name][()])
+                assert at_once[name].chunks == in_blocks[name].chunks
+
+
+def test_an_error_between_blocks_leaves_no_file(path):
+    def write_and_fail():
+        with StackWriter(path, Q, title="t") as stack:
+            stack.append(FRAMES)
+            raise KeyError("the source of blocks failed")
+
+    with pytest.raises(KeyError):
+        write_and_fail()
+    with (
+        pytest.raises(ValueError, match="Expected at least one frame"),
+        StackWriter(path, Q, title="t"),
+    ):
+        pass
+    assert list(path.parent.iterdir()) == []
+
+
+def test_blocks_that_do_not_fit_each_other_are_refused(path):
+    def write(*blocks):
+        with StackWriter(path, Q, title="t") as stack:
+            for block in blocks:
+                stack.append(*block)
+
+    for blocks in ([(FRAMES,), (FRAMES, FRAMES)], [(FRAMES, FRAMES), (FRAMES,)]):
+        with pytest.raises(ValueError, match="Expected Idev in all blocks or in none"):
+            write(*blocks)
+    with pytest.raises(ValueError, match="Expected frame_name in all blocks or in none"):
+        write((FRAMES, None, ["a", "b", "c"]), (FRAMES,))
+    with pytest.raises(ValueError, match=r"Expected q \(points,\) with intensity"):
+        write((FRAMES,), (FRAMES[:, :5],))
+    assert not path.exists()
+
+
+def test_a_writer_refuses_what_is_no_q_and_no_compression(path):
+    with pytest.raises(ValueError, match=r"Expected q \(points,\). Got the shape \(3, 20\)"):
+        StackWriter(path, FRAMES, title="t")
+    with pytest.raises(ValueError, match="Expected the compression 'gzip'"):
+        StackWriter(path, Q, title="t", compression="lzma")
+    with pytest.raises(ValueError, match="in a with statement"):
+        StackWriter(path, Q, title="t").append(FRAMES)
 
 
 def test_every_frame_may_have_q_of_its_own(path):
