@@ -159,33 +159,25 @@ class SampleBatch:
         """
         if sigma is None:
             sigma = np.full_like(intensity, np.nan)
+        flags = [0] * len(ids)
         shared = q.ndim == 1
-        if shared and is_sound(q):
-            # A sum is finite only if every term is.
-            finite = np.isfinite(intensity.sum(axis=1))
-            if finite.all() and (intensity.max(axis=1) > intensity.min(axis=1)).all():
-                return cls(
-                    ids,
-                    q[np.newaxis, :].copy(),
-                    np.array(intensity, dtype=np.float64, order="C"),
-                    _known(sigma),
-                    np.full(len(ids), q.size, np.int64),
-                    np.zeros(len(ids), np.int64),
-                    backend,
-                )
-        rows = [q if shared else q[i] for i in range(len(ids))]
-        return cls._from_rows(ids, rows, list(intensity), list(sigma), [0] * len(ids), backend)
+        if shared and _needs_no_repair(q, intensity):
+            rows = np.array(intensity, dtype=np.float64, order="C")
+            return cls._with_one_q(ids, q, rows, _known(sigma.copy()), flags, backend)
+        q_rows = [q if shared else q[i] for i in range(len(ids))]
+        return cls._from_rows(ids, q_rows, list(intensity), list(sigma), flags, backend)
 
     @classmethod
     def from_samples(cls, samples: Sequence[Sample], backend: Backend) -> SampleBatch:
         """Stack samples; their arrays are copied, their lengths may differ."""
         ids = [sample.id for sample in samples]
         flags = [int(sample.status) for sample in samples]
-        first = samples[0].q
-        if all(sample.q is first for sample in samples) and not any(flags):
+        q = samples[0].q
+        if all(_is_same(sample.q, q) for sample in samples):
             intensity = np.stack([sample.intensity for sample in samples])
-            sigma = np.stack([_sigma(sample) for sample in samples])
-            return cls.from_arrays(ids, first, intensity, sigma, backend)
+            if _needs_no_repair(q, intensity):
+                sigma = _known(np.stack([_sigma(sample) for sample in samples]))
+                return cls._with_one_q(ids, q, intensity, sigma, flags, backend)
         return cls._from_rows(
             ids,
             [sample.q for sample in samples],
@@ -194,6 +186,21 @@ class SampleBatch:
             flags,
             backend,
         )
+
+    @classmethod
+    def _with_one_q(
+        cls,
+        ids: Sequence[str],
+        q: FloatArray,
+        intensity: FloatArray,
+        sigma: FloatArray,
+        flags: list[int],
+        backend: Backend,
+    ) -> SampleBatch:
+        """Take over arrays of curves that share q and need no repair."""
+        stop = np.full(len(ids), q.size, np.int64)
+        status = np.array(flags, np.int64)
+        return cls(ids, q[np.newaxis, :].copy(), intensity, sigma, stop, status, backend)
 
     @classmethod
     def _from_rows(
@@ -211,7 +218,7 @@ class SampleBatch:
         stop = np.zeros(curves, np.int64)
         status = np.array(flags, np.int64)
         for i in range(curves):
-            *rows, repaired = repair(q[i], intensity[i], _known(sigma[i]))
+            *rows, repaired = repair(q[i], intensity[i], _known(sigma[i].copy()))
             stop[i] = rows[0].size
             status[i] |= int(repaired)
             for target, row in zip(padded, rows, strict=True):
@@ -397,11 +404,25 @@ def _sigma(sample: Sample) -> FloatArray:
     return np.full_like(sample.intensity, np.nan) if sample.sigma is None else sample.sigma
 
 
+def _is_same(q: FloatArray, other: FloatArray) -> bool:
+    return q is other or np.array_equal(q, other)
+
+
+def _needs_no_repair(q: FloatArray, intensity: FloatArray) -> bool:
+    """Whether curves on one q are sound, every one."""
+    # A sum is finite only if every term is.
+    return (
+        is_sound(q)
+        and bool(np.isfinite(intensity.sum(axis=1)).all())
+        and bool((intensity.max(axis=1) > intensity.min(axis=1)).all())
+    )
+
+
 def _known(sigma: FloatArray) -> FloatArray:
-    """Return a copy of sigma with NaN wherever it says nothing: zero, negative or infinite."""
-    if (sigma > 0).all() and np.isfinite(sigma.sum()):
-        return np.array(sigma, dtype=np.float64, order="C")
-    return np.where(np.isfinite(sigma) & (sigma > 0), sigma, np.nan)
+    """Return sigma with NaN, in place, wherever it says nothing: zero, negative or infinite."""
+    if not ((sigma > 0).all() and np.isfinite(sigma.sum())):
+        sigma[~(np.isfinite(sigma) & (sigma > 0))] = np.nan
+    return sigma
 
 
 FITTED_COLUMNS = {

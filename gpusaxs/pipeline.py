@@ -168,10 +168,12 @@ class Pipeline(BaseModel):
             raise PipelineError("An insertion policy is a Python function: no TOML.") from error
         written["stages"] = [stage.name for stage in self.stages]
         for stage in self.stages:
+            defaults = {name: field.default for name, field in type(stage).model_fields.items()}
+            # TOML has no word for None, and where it is the default none is needed.
             written[stage.name] = {
                 key: value
                 for key, value in stage.model_dump(mode="json").items()
-                if value is not None
+                if value is not None or defaults[key] is not None
             }
         return written
 

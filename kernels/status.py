@@ -39,6 +39,10 @@ FAILURES = (
     | CANCELLED
     | DROPPED
 )
+# Remarks on the search for peaks: they are made anew when it is.
+SEARCH_REMARKS = PEAKS_TRUNCATED | INSERTION_REFUSED
+# The curve did not come to the end of the pipeline, for a reason that lies outside it.
+UNFINISHED = REGROUPED | STAGE_FAILED | TIMED_OUT | CANCELLED | DROPPED
 
 # How the fit of a peak ended.
 FIT_CONVERGED = 0

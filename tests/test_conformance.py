@@ -156,8 +156,12 @@ def test_a_shared_q_changes_no_bit():
     batch = SampleBatch.from_samples(shared, NumpyBackend(1))
     assert batch.q.shape[0] == 1
     own = [Sample(s.id, s.q.copy(), s.intensity, s.sigma) for s in shared]
-    assert SampleBatch.from_samples(own, NumpyBackend(1)).q.shape[0] == 12
-    assert_same(computed(shared), computed(own))
+    assert SampleBatch.from_samples(own, NumpyBackend(1)).q.shape[0] == 1
+    own.append(Sample("another q", 1.01 * curves.q, curves.intensity[0], curves.sigma[0]))
+    assert SampleBatch.from_samples(own, NumpyBackend(1)).q.shape[0] == 13
+    by_own_q = computed(own)
+    del by_own_q["another q"]
+    assert_same(computed(shared), by_own_q)
 
 
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "standard"])

@@ -1,3 +1,5 @@
+import json
+import math
 import tomllib
 from importlib import resources
 
@@ -71,6 +73,13 @@ def test_a_pipelines_document_gives_an_equal_pipeline():
 def test_any_parameters_survive_a_round_trip(cut, smoothing, checkpoints):
     pipeline = Pipeline.of([smoothing, cut], checkpoints=tuple(checkpoints))
     assert Pipeline.from_document(pipeline.document()) == pipeline
+
+
+@pytest.mark.parametrize("value", [None, 0.0, math.inf])
+def test_a_parameter_that_is_none_against_its_default_survives_a_round_trip(value):
+    pipeline = Pipeline.of([FindPeak(height_noise=value), ProcessPeak()])
+    written = json.dumps(pipeline.document())
+    assert Pipeline.from_document(json.loads(written)) == pipeline
 
 
 def test_a_function_has_no_toml():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import diskcache
 from diskcache.core import MODE_PICKLE
+
+PROBLEMS = (sqlite3.Error, OSError, diskcache.Timeout)
+"""What is raised where the folder cannot be read or written."""
 
 
 class PlainDisk(diskcache.Disk):  # type: ignore[misc]

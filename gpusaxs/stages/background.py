@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import model_validator
@@ -15,11 +15,14 @@ from gpusaxs.errors import PipelineError, ReadError
 from gpusaxs.kernels.blank import blank
 from gpusaxs.kernels.power_law import power_law
 from gpusaxs.kernels.snip import snip
-from gpusaxs.stages.base import NO_REQUESTS, Requests, Stage, parameter
+from gpusaxs.stages.base import NO_REQUESTS, Part, Requests, Stage, parameter
 
 
 class Background(Stage):
     """Subtract a background: clipped from the curve, fitted to it, or measured."""
+
+    reads: ClassVar[frozenset[Part]] = frozenset({"curve"})
+    may_write: ClassVar[frozenset[Part]] = frozenset({"curve"})
 
     mode: Literal["snip", "power_law", "blank", "none"] = parameter(
         "snip", "Where the background comes from."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
+import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +24,17 @@ Requests = Mapping[str, IndexArray]
 """Names of the stages asked for, each with the rows that ask for it."""
 
 NO_REQUESTS: Requests = {}
+
+Part = Literal["curve", "noise", "search", "peaks", "phases"]
+"""A part of what a batch knows about its curves.
+
+``"curve"`` is q, intensity, sigma and background within start and stop. ``"noise"`` is the noise
+of the curve that is searched; ``"search"`` that curve itself, what is left of the reduced one, and
+the candidates; ``"peaks"`` the peaks fitted so far; ``"phases"`` the phases, the verdict, and
+which peaks are Bragg lines. A remark in the status belongs to what it is about, a failure to the
+curve: a stage that may fail curves, other than by raising, changes them.
+"""
+EVERYTHING: frozenset[Part] = frozenset(get_args(Part))
 
 
 def parameter(default: Any, meaning: str, *, unit: str = "", **bounds: Any) -> Any:
@@ -46,12 +59,20 @@ class Stage(BaseModel, ABC):
 
     A stage lives in the module that bears its name. `may_request` names the stages that it may
     ask for. A stage with `on_request` runs only for curves that ask for it.
+
+    `reads` and `may_write` say which parts of a batch its launch looks at and changes. By them a
+    stage is left out where what it did is stored, so a stage that says nothing is taken to need
+    and to change everything. Noise and search that merely start again from a changed curve, as
+    `SampleBatch.restart_search` has it, are no change of their own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     may_request: ClassVar[tuple[str, ...]] = ()
     on_request: ClassVar[bool] = False
+    reads: ClassVar[frozenset[Part]] = EVERYTHING
+    may_write: ClassVar[frozenset[Part]] = EVERYTHING
+    _code: ClassVar[str | None] = None
 
     @property
     def name(self) -> str:
@@ -63,16 +84,41 @@ class Stage(BaseModel, ABC):
         """Names of the stages that it may ask for."""
         return self.may_request
 
+    @property
+    def writes(self) -> frozenset[Part]:
+        """Parts of a batch that it changes, with these parameters."""
+        return self.may_write
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        # Read now: a file that is edited later is not what runs here.
+        parts = [code_of(kind) for kind in _kinds(cls)]
+        cls._code = None if None in parts else "".join(map(str, parts))
+
     def fingerprint(self) -> str | None:
         """Name the code and the parameters of the stage, so that results can be kept by it.
 
-        None where nothing can: then they are not kept.
+        The code is all Python files of the class's package (where it has none, those beside its
+        file) and the kernels. A stage that hangs on anything else, such as another package's code
+        or a file that it reads, has to name that too, or to return None.
+
+        Returns
+        -------
+        str or None
+            None where there is no reliable name, so that nothing is kept: for a class that cannot
+            be imported, such as one made in a function or a notebook; for private attributes; and
+            for parameters other than numbers, words, and lists of them.
         """
-        try:
-            source = inspect.getsource(type(self))
-        except (OSError, TypeError):
+        kinds = _kinds(type(self))
+        if self._code is None or not all(map(_importable, kinds)) or self.__pydantic_private__:
             return None
-        parts = (source_hash(), type(self).__qualname__, source, self.model_dump_json())
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        try:
+            words = json.dumps(values)
+        except (TypeError, ValueError):
+            return None
+        kind = type(self)
+        parts = (source_hash(), self._code, kind.__module__, kind.__qualname__, words)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @abstractmethod
@@ -82,6 +128,39 @@ class Stage(BaseModel, ABC):
         Rows that ask for nothing go on to the pipeline's next stage; a row that asks for several
         stages visits them one after another, in the order of the launch's requests.
         """
+
+
+def code_of(kind: type) -> str | None:
+    """Hash of the Python files of a class's package, or of those beside its file; None without."""
+    names = (kind.__module__, kind.__module__.partition(".")[0])
+    module, package = (sys.modules.get(name) for name in names)
+    file, first = (getattr(found, "__file__", None) for found in (module, package))
+    if file is None or first is None:
+        return None
+    pattern = "**/*.py" if hasattr(package, "__path__") else "*.py"
+    paths = sorted(Path(first).parent.glob(pattern))
+    if Path(file) not in paths:
+        return None
+    digest = hashlib.sha256()
+    try:
+        for path in paths:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def _kinds(stage: type[Stage]) -> list[type]:
+    """Return the class of a stage and those it is made of, without what every stage is."""
+    return [kind for kind in stage.__mro__ if not issubclass(Stage, kind)]
+
+
+def _importable(kind: type) -> bool:
+    """Whether the class is what its module has under its name."""
+    found: object = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind
 
 
 @dataclass(slots=True)
@@ -111,6 +190,8 @@ class FunctionStage(Stage):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    may_write: ClassVar[frozenset[Part]] = frozenset({"curve"})
 
     function: SampleFunction
     asks_for: tuple[str, ...] = ()

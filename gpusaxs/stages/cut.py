@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
 from gpusaxs.kernels.cut import cut
 from gpusaxs.repair import MIN_POINTS
-from gpusaxs.stages.base import NO_REQUESTS, Requests, Stage, parameter
+from gpusaxs.stages.base import NO_REQUESTS, Part, Requests, Stage, parameter
 
 
 class Cut(Stage):
     """Keep the points from q_min to q_max, and leave out ends that the detector shadows."""
+
+    reads: ClassVar[frozenset[Part]] = frozenset({"curve"})
+    may_write: ClassVar[frozenset[Part]] = frozenset({"curve"})
 
     q_min: float | None = parameter(None, "Lowest q that is kept.", unit="1/nm", ge=0.0)
     q_max: float | None = parameter(None, "Highest q that is kept.", unit="1/nm", gt=0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from gpusaxs.kernels.median import moving_median
 from gpusaxs.kernels.moving_average import moving_average
 from gpusaxs.kernels.noise import noise_level
 from gpusaxs.kernels.savgol import savgol
-from gpusaxs.stages.base import NO_REQUESTS, Requests, Stage, parameter
+from gpusaxs.stages.base import NO_REQUESTS, Part, Requests, Stage, parameter
 
 FloatArray = NDArray[np.float64]
 
@@ -27,6 +27,9 @@ class Filter(Stage):
     Fits see the measured points unless `replace` is set; then the smoothed curve and its
     propagated sigma take their place.
     """
+
+    reads: ClassVar[frozenset[Part]] = frozenset({"curve"})
+    may_write: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "search"})
 
     method: Literal["savgol", "moving_average", "median", "none"] = parameter(
         "savgol", "How to smooth."
@@ -57,6 +60,11 @@ class Filter(Stage):
                 f"use at most {self.window - 1}"
             )
         return self
+
+    @property
+    def writes(self) -> frozenset[Part]:
+        """See `Stage.writes`: the curve itself only where it is replaced."""
+        return self.may_write if self.replace else self.may_write - {"curve"}
 
     def launch(self, batch: SampleBatch, rows: IndexArray) -> Requests:
         """Smooth each curve."""

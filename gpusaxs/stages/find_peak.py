@@ -13,7 +13,7 @@ from pydantic import field_validator
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
 from gpusaxs.kernels import find_peaks as kernel
-from gpusaxs.stages.base import Requests, Stage, parameter
+from gpusaxs.stages.base import Part, Requests, Stage, parameter
 
 Interval = float | tuple[float | None, float | None] | None
 
@@ -28,6 +28,8 @@ class FindPeak(Stage):
     """
 
     may_request: ClassVar[tuple[str, ...]] = ("process_peak",)
+    reads: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "search", "peaks"})
+    may_write: ClassVar[frozenset[Part]] = frozenset({"search", "peaks"})
 
     height: Interval = parameter(None, "Height of a peak.", unit="intensity")
     threshold: Interval = parameter(None, "Height over the nearest points.", unit="intensity")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
 from gpusaxs.kernels.noise import noise
-from gpusaxs.stages.base import NO_REQUESTS, Requests, Stage, parameter
+from gpusaxs.stages.base import NO_REQUESTS, Part, Requests, Stage, parameter
 
 
 class Noise(Stage):
@@ -16,6 +17,9 @@ class Noise(Stage):
     The curve's noise is the robust spread of its fourth differences. sigma that agrees with it is
     left alone; the status says what was done.
     """
+
+    reads: ClassVar[frozenset[Part]] = frozenset({"curve"})
+    may_write: ClassVar[frozenset[Part]] = frozenset({"curve"})
 
     check: bool = parameter(
         True, "Whether sigma is checked where it is known; where unknown it is always estimated."

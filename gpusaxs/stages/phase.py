@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import field_validator
@@ -12,7 +12,7 @@ from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
 from gpusaxs.kernels.index_phase import LIMITS, index_phase
 from gpusaxs.phases import PHASE_BY_NAME, PHASES
-from gpusaxs.stages.base import NO_REQUESTS, Requests, Stage, parameter
+from gpusaxs.stages.base import NO_REQUESTS, Part, Requests, Stage, parameter
 
 # Reflections of any phase that a base line is tried as; a lamellar stack can start anywhere.
 _TRIED = {"lamellar": 12}
@@ -29,6 +29,9 @@ class Phase(Stage):
     the match is scored as a log Bayes factor against "all peaks are spurious", in which missing
     reflections count. The verdict is `identified` only with a lead over the runner-up.
     """
+
+    reads: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "peaks"})
+    may_write: ClassVar[frozenset[Part]] = frozenset({"phases"})
 
     phases: tuple[str, ...] = parameter(
         tuple(phase.name for phase in PHASES), "Phases that may be named."

@@ -8,7 +8,7 @@ from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
 from gpusaxs.kernels import profile_fit
 from gpusaxs.kernels.process_peak import process_peak
-from gpusaxs.stages.base import Requests, Stage, parameter
+from gpusaxs.stages.base import Part, Requests, Stage, parameter
 
 _SHAPES = {
     "gaussian": profile_fit.GAUSSIAN,
@@ -27,6 +27,8 @@ class ProcessPeak(Stage):
 
     may_request: ClassVar[tuple[str, ...]] = ("find_peak",)
     on_request: ClassVar[bool] = True
+    reads: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "search", "peaks"})
+    may_write: ClassVar[frozenset[Part]] = frozenset({"search", "peaks"})
 
     shape: Literal["gaussian", "lorentzian", "pseudo_voigt"] = parameter(
         "pseudo_voigt", "Profile of a peak."
