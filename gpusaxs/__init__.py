@@ -8,7 +8,10 @@ __getattr__, __dir__, _ = _lazy.attach(
     __name__,
     submod_attrs={
         "api": ["Result", "process"],
-        "archive.run": ["open_run", "process_archive"],
+        "archive.from_run": ["reprocess_run"],
+        "archive.opened": ["open_run"],
+        "archive.run": ["process_archive"],
+        "archive.verify": ["verify_run"],
         "batch": ["SampleBatch"],
         "errors": [
             "BackendError",
@@ -58,5 +61,7 @@ __all__ = [
     "open_run",
     "process",
     "process_archive",
+    "reprocess_run",
     "simulate",
+    "verify_run",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -107,18 +107,25 @@ def tables_of(batch: SampleBatch, origins: Sequence[Origin]) -> Tables:
     )
 
 
-def unread(curve_id: str, source: str, reason: str) -> Tables:
-    """Return the tables of a file that could not be read."""
-    row = dict.fromkeys(SAMPLES.names) | {
-        "id": curve_id,
+class Unread(NamedTuple):
+    """A curve that could not be read, or a file none of whose curves could."""
+
+    id: str
+    source: str
+    frame: int
+    reason: str
+
+
+def unread(curves: Sequence[Unread]) -> Tables:
+    """Return the tables of curves that could not be read."""
+    same = {
         "status": CurveStatus.UNREADABLE.label,
         "verdict": Verdict.FAILED.value,
-        "reason": reason,
-        "source": source,
         "n_peaks": 0,
         "n_bragg": 0,
     }
-    samples = pa.Table.from_pylist([row], schema=SAMPLES)
+    rows = [dict.fromkeys(SAMPLES.names) | same | curve._asdict() for curve in curves]
+    samples = pa.Table.from_pylist(rows, schema=SAMPLES)
     return Tables(samples, PEAKS.empty_table(), PHASE_ROWS.empty_table())
 
 

@@ -8,7 +8,8 @@ import pytest
 
 import gpusaxs
 from gpusaxs import api
-from gpusaxs.archive.run import open_run, process_archive
+from gpusaxs.archive.opened import open_run
+from gpusaxs.archive.run import process_archive
 from gpusaxs.errors import BackendError, PipelineError
 from gpusaxs.io.nxcansas import write_stack
 from gpusaxs.simulate import simulate

@@ -1,46 +1,82 @@
-"""Process files into a run directory, and open one again."""
+"""Process files into a run directory."""
 
 from __future__ import annotations
 
-import hashlib
-import platform
+import math
+import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
-import gpusaxs
-from gpusaxs.api import Result
-from gpusaxs.archive.directory import RunWriter, read_description, read_table
-from gpusaxs.batch import BLOCK_POINTS, SampleBatch
-from gpusaxs.errors import ReadError, RunDirectoryError
-from gpusaxs.io import Source, discover, read
+from gpusaxs.archive.blocks import BlockDone, BlockProcessor
+from gpusaxs.archive.directory import BlockRecord, RunWriter, part_hashes, read_table
+from gpusaxs.archive.fingerprints import Fingerprints, stat
+from gpusaxs.archive.plan import Block, BlockLimits, ListedFile, Planner
+from gpusaxs.archive.reading import BlockReader
+from gpusaxs.archive.settings import check_same, stage_fingerprints, versions
+from gpusaxs.archive.workpool import ExecutorName, Outcome, Step, StopBlocks, execute
+from gpusaxs.errors import RunDirectoryError
+from gpusaxs.io import discover
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.events import EventBus
 from gpusaxs.runtime.interceptors import Interceptor
 from gpusaxs.runtime.run import Run
 from gpusaxs.runtime.runtime import Runtime
-from gpusaxs.sample import (
-    CurveStatus,
-    FitStatus,
-    FlowMetadata,
-    Origin,
-    Peak,
-    PhaseMatch,
-    Sample,
-    Verdict,
-)
-from gpusaxs.tables import Tables, tables_of, unread
+from gpusaxs.sample import CurveStatus, Verdict
 from gpusaxs.units import check_q_unit
 
-Progress = Callable[[int, int, int], None]
-"""Called with the files done, all files, and the curves done."""
+Json = dict[str, Any]
+
+# While some blocks are computed, one is read and one is written.
+_BESIDE_COMPUTING = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come.
+
+    Parameters
+    ----------
+    blocks, curves
+        Done, those of an earlier part of the run included.
+    curves_now
+        Those since this process took the run up.
+    share
+        Of the whole, from 0 to 1, by the bytes of the inputs.
+    share_before
+        What it was when this process took the run up.
+    seconds
+        Since then.
+    busy
+        Share of the workers' time by what they did; ``"waiting"`` is the rest.
+    """
+
+    blocks: int = 0
+    curves: int = 0
+    curves_now: int = 0
+    share: float = 0.0
+    share_before: float = 0.0
+    seconds: float = 0.0
+    busy: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Curves a second."""
+        return self.curves_now / self.seconds if self.seconds > 0.0 else 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds to the end at this rate; NaN while nobody knows."""
+        done = self.share - self.share_before
+        return (1.0 - self.share) * self.seconds / done if done > 0.0 else math.nan
+
+
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass(slots=True)
@@ -51,29 +87,48 @@ class Summary:
     ----------
     verdicts
         Number of curves by verdict.
-    unreadable
-        Files that could not be read, each with its reason.
     seconds
-        From the first file to the last part written.
+        From the first file to the last part written, in this process.
     stopped
-        Why the run ended before all files were read, if it did.
+        Why the run ended before all blocks were written, if it did.
+    blocks_failed
+        Blocks that are missing because something in gpusaxs, or a step of a user, raised: what
+        was raised.
+    changed
+        Input files that were changed since the run began, before they were read to their end.
+    progress
+        Where it ended.
     """
 
     path: Path
-    verdicts: dict[str, int] = field(default_factory=dict)
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    verdicts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     stopped: str = ""
+    blocks_failed: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def curves(self) -> int:
         """Number of curves, failed ones and unreadable files included."""
-        return sum(self.verdicts.values())
+        return self.verdicts.total()
 
     @property
     def failed(self) -> int:
         """Number of curves that failed, unreadable files included."""
         return self.verdicts.get(Verdict.FAILED, 0)
+
+    @property
+    def all_well(self) -> bool:
+        """Whether every curve of every file was processed to the end."""
+        return not (self.failed or self.stopped or self.changed)
+
+    @property
+    def unreadable(self) -> list[tuple[str, str]]:
+        """Curves and files that could not be read, each with its reason."""
+        where = pc.field("status") == CurveStatus.UNREADABLE.label
+        rows = read_table(self.path, "samples", where, ["id", "reason"])
+        return [(row["id"], row["reason"]) for row in rows.to_pylist()]
 
 
 def process_archive(
@@ -86,12 +141,21 @@ def process_archive(
     workers: int | None = None,
     save_curves: bool = False,
     overwrite: bool = False,
-    progress: Progress = lambda done, files, curves: None,
+    resume: bool = False,
+    limit: int | None = None,
+    block_size: int | None = None,
+    blocks_in_flight: int | None = None,
+    executor: ExecutorName = "workpool",
+    progress: OnProgress = lambda progress: None,
     on_failure: Literal["continue", "fail_fast"] = "continue",
     events: EventBus | None = None,
     interceptors: Sequence[Interceptor] = (),
 ) -> Summary:
     """Process every curve of files, folders and globs into a run directory.
+
+    Files are read, processed and written block by block, so an archive may be larger than memory.
+    A run that was killed, or stopped for want of room, goes on with `resume`; its tables are then
+    those of a run that was not.
 
     Parameters
     ----------
@@ -101,270 +165,289 @@ def process_archive(
         The run directory to make.
     q_unit
         Unit of q in all inputs; None takes what each file says.
+    workers
+        Threads of the numpy backend; by default one a core.
     save_curves
         Whether the reduced curves are kept in the run directory.
     overwrite
         Whether a run at `output` may be replaced.
+    resume
+        Whether a run at `output` that did not come to its end goes on; where there is none, one
+        is begun.
+    limit
+        Curves after which the run ends; what lies behind them is not read.
+    block_size
+        Curves of a block; by default as many as have a million points.
+    blocks_in_flight
+        Blocks that are in memory at once.
+    executor
+        ``"workpool"`` reads, processes and writes at the same time, ``"serial"`` one block after
+        another in this thread. What they write is the same.
     progress
-        Called before the first file is read, and after each block.
+        Called when the run begins, and after each block.
     on_failure, events, interceptors
-        See `gpusaxs.Runtime`. A run that fails fast ends with the block in which a curve failed;
-        what was complete stays, and `Summary.stopped` says why.
+        See `gpusaxs.Runtime`. A run that fails fast is serial and ends with the block in which a
+        curve failed; what was complete stays, and `Summary.stopped` says why.
 
     Raises
     ------
     FileNotFoundError
         If an input does not exist.
     RunDirectoryError
-        If something is in the way at `output`.
+        If something is in the way at `output`, or a run cannot go on because what is asked for,
+        or an input, is not what it was: the message says what differs.
     ValueError
-        If the unit is unknown.
+        If the unit is unknown, or a number is below 1.
     BackendError
         If the backend is not available.
     """
     unit = None if q_unit is None else check_q_unit(q_unit)
+    for name, number in (("limit", limit), ("block size", block_size)):
+        if number is not None and number < 1:
+            raise ValueError(f"Expected a {name} of at least 1 curve. Got {number}.")
     chosen = pipeline or Pipeline.load("standard")
-    runtime = Runtime(
+    with Runtime(
         backend, workers, chosen, on_failure=on_failure, events=events, interceptors=interceptors
-    )
-    sources = _outside(Path(output), discover(inputs))
-    writer = RunWriter(Path(output), overwrite=overwrite)
-    description: dict[str, Any] = {
-        "state": "running",
-        "inputs": [str(entry) for entry in inputs],
-        "pipeline": chosen.document(),
-        "q_unit": unit,
-        "backend": runtime.backend.name,
-        "versions": versions(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    writer.describe(description)
-    summary = Summary(Path(output))
-    progress(0, len(sources), 0)
-    began = time.perf_counter()
-    files: list[dict[str, Any]] = []
-    with runtime.new_run() as run:
-        for block in _blocks(sources, unit, files):
-            tables, curves = _process(block, runtime, run, save_curves)
-            writer.write(tables, curves)
-            _count(summary, tables, block, run, fail_fast=on_failure == "fail_fast")
-            progress(len(files), len(sources), summary.curves)
-            if run.stopped:
-                break
-    summary.seconds, summary.stopped = time.perf_counter() - began, run.stopped
-    description |= {"state": "complete", "files": files, "seconds": round(summary.seconds, 3)}
-    if run.stopped:
-        description |= {"state": "stopped", "reason": run.stopped}
-    writer.describe(description)
-    return summary
+    ) as runtime:
+        files = listing(inputs, Path(output))
+        asked: Json = {
+            "inputs": [str(entry) for entry in inputs],
+            "pipeline": chosen.document(),
+            "stages": stage_fingerprints(chosen),
+            "q_unit": unit,
+            "backend": runtime.backend.name,
+            "save_curves": save_curves,
+            "block_size": block_size,
+            "limit": limit,
+            "versions": versions(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        writer = begin(Path(output), asked, files, overwrite=overwrite, resume=resume)
+        try:
+            with Fingerprints(writer.files) as fingerprints, runtime.new_run() as run:
+                done = {
+                    number: (record.start, record.stop, record.curves)
+                    for number, record in writer.records.items()
+                }
+                planner = Planner(writer.files, BlockLimits(block_size), done, limit)
+                return BlockLine(
+                    writer, runtime, run, progress, limit, fail_fast=on_failure == "fail_fast"
+                ).run(
+                    planner.blocks(),
+                    BlockReader(writer.files, unit, fingerprints),
+                    BlockProcessor(runtime, run, save_curves=save_curves),
+                    executor,
+                    blocks_in_flight,
+                )
+        finally:
+            writer.close()
 
 
-def open_run(path: str | Path) -> Result:
-    """Open a run directory: the tables that `gpusaxs.process` gives, from disk.
+def listing(inputs: Sequence[str | Path], output: Path) -> list[ListedFile]:
+    """List the files that inputs name, without those of a run in the place of the output.
 
     Raises
     ------
+    FileNotFoundError
+        If an input does not exist.
     RunDirectoryError
-        If there is no run at `path`, or it is damaged.
+        If nothing is left.
     """
-    folder = Path(path)
-    description = read_description(folder)
-    samples, peaks, phases = (read_table(folder, name) for name in ("samples", "peaks", "phases"))
-    stored = _StoredCurves(folder, description, samples, peaks, phases)
-    return Result(samples, peaks, phases, stored)
-
-
-def versions() -> dict[str, str]:
-    """Versions of gpusaxs and of what its numbers depend on."""
-    packages = ("numpy", "scipy", "numba", "pydantic", "pyarrow", "h5py")
-    return {
-        "gpusaxs": gpusaxs.__version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
-
-
-@dataclass(slots=True)
-class _Block:
-    """Curves that are processed together, and the files between them that cannot be read."""
-
-    entries: list[Sample | Tables] = field(default_factory=list)
-    curves: int = 0
-    longest: int = 0
-
-    def has_room(self, sample: Sample) -> bool:
-        longest = max(self.longest, sample.q.size)
-        return self.curves == 0 or longest * (self.curves + 1) <= BLOCK_POINTS
-
-    def add(self, entry: Sample | Tables) -> None:
-        self.entries.append(entry)
-        if isinstance(entry, Sample):
-            self.curves += 1
-            self.longest = max(self.longest, entry.q.size)
-
-
-def _blocks(
-    sources: Sequence[Source], q_unit: str | None, files: list[dict[str, Any]]
-) -> Iterator[_Block]:
-    """Read files into blocks in order; note each file that was read in `files`."""
-    block = _Block()
-    for source in sources:
-        for entry in _read(source, q_unit):
-            if isinstance(entry, Sample) and not block.has_room(entry):
-                yield block
-                block = _Block()
-            block.add(entry)
-        files.append(_identity(source))
-    if block.entries:
-        yield block
-
-
-def _outside(output: Path, sources: Sequence[Source]) -> list[Source]:
-    """Leave out the files of an earlier run in the place of this one."""
-    place = output.resolve()
-    kept = [source for source in sources if place not in source.path.resolve().parents]
-    if not kept:
+    place = f"{os.path.abspath(output)}{os.sep}"
+    files = []
+    for source in discover(inputs):
+        path = os.path.abspath(source.path)
+        if not path.startswith(place):
+            files.append(ListedFile(source.id, path, *stat(path)))
+    if not files:
         raise RunDirectoryError(
             f"All inputs lie in the run directory {output} itself. Give --output another place."
         )
-    return kept
+    return files
 
 
-def _read(source: Source, q_unit: str | None) -> Sequence[Sample | Tables]:
+def begin(
+    output: Path,
+    asked: Json,
+    files: Sequence[ListedFile],
+    *,
+    overwrite: bool,
+    resume: bool,
+    by_files: bool = True,
+) -> RunWriter:
+    """Begin a run, or take up one that is to go on.
+
+    Parameters
+    ----------
+    by_files
+        Whether the run is made of the files: then they must be what they were.
+    """
+    if not (resume and RunWriter.holds_a_run(output)):
+        return RunWriter.create(output, asked, files, overwrite=overwrite)
+    writer = RunWriter.resume(output)
     try:
-        return read(source, q_unit)
-    except ReadError as error:
-        return [unread(source.id, str(source.path), str(error))]
+        if writer.files:
+            check_same(writer, asked, files if by_files else None)
+            return writer
+    except RunDirectoryError:
+        writer.close()
+        raise
+    # It was killed before it had written the listing: nothing of it is worth keeping.
+    writer.close()
+    return RunWriter.create(output, asked, files, overwrite=True)
 
 
-def _identity(source: Source) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": source.id, "path": str(Path(source.path).resolve())}
-    try:
-        with open(source.path, "rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256")
-            entry |= {"size": opened.tell(), "sha256": digest.hexdigest()}
-    except OSError as error:
-        entry["error"] = str(error)
-    return entry
+class BlockLine:
+    """Takes blocks through reading, computing and writing, and keeps account of them."""
 
+    def __init__(
+        self,
+        writer: RunWriter,
+        runtime: Runtime,
+        run: Run,
+        on_progress: OnProgress,
+        limit: int | None,
+        *,
+        fail_fast: bool,
+    ) -> None:
+        self._writer = writer
+        self._backend = runtime.backend
+        self._run = run
+        self._on_progress = on_progress
+        self._limit = limit
+        self._fail_fast = fail_fast
+        self._bytes = max(1, sum(max(0, file.size) for file in writer.files))
+        records = writer.records.values()
+        self._done_bytes = sum(record.share for record in records)
+        self._curves_before = sum(record.curves for record in records)
+        self._outcome = Outcome()
+        self._taken: list[int] = []
+        self._summary = Summary(writer.path)
+        for record in records:
+            self._summary.verdicts.update(record.verdicts)
+        self._share_before = self._share()
+        self._began = time.perf_counter()
 
-def _process(
-    block: _Block, runtime: Runtime, run: Run, save_curves: bool
-) -> tuple[Tables, list[Sample] | None]:
-    samples = [entry for entry in block.entries if isinstance(entry, Sample)]
-    unreadable = [entry for entry in block.entries if isinstance(entry, Tables)]
-    curves: list[Sample] | None = [] if save_curves else None
-    parts = []
-    if samples:
-        batch = SampleBatch.from_samples(samples, runtime.backend)
-        runtime.run_on(batch, run)
-        parts.append(tables_of(batch, [sample.origin for sample in samples]))
-        if save_curves:
-            curves = batch.to_samples(batch.live_rows())
-    tables = Tables.concatenate(parts + unreadable)
-    return (_in_order(tables, block) if unreadable else tables), curves
+    def run(
+        self,
+        blocks: Iterator[Block],
+        reader: Callable[[Any], Any],
+        processor: Callable[[Any], BlockDone],
+        executor: ExecutorName,
+        blocks_in_flight: int | None,
+    ) -> Summary:
+        """Take all blocks to their end and return what became of them."""
+        at_once = self._backend.blocks_in_flight
+        steps = (
+            Step("reading", reader),
+            Step("computing", processor, at_once=at_once),
+            Step("writing", self._write, needs_serial=True),
+        )
+        workers = at_once + _BESIDE_COMPUTING
+        in_flight = workers + 1 if blocks_in_flight is None else blocks_in_flight
+        self._began = time.perf_counter()
+        try:
+            self._tell()
+            execute(
+                "serial" if self._fail_fast else executor,
+                self._noted(blocks),
+                steps,
+                self._outcome,
+                workers=min(workers, in_flight),
+                in_flight=in_flight,
+            )
+        except KeyboardInterrupt:
+            self._stop("interrupted")
+            raise
+        return self._end()
 
+    def _noted(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        """Note which block is taken as which: a run that goes on leaves some out."""
+        for block in blocks:
+            self._taken.append(block.number)
+            yield block
 
-def _in_order(tables: Tables, block: _Block) -> Tables:
-    """Put the rows of unreadable files back between those of the curves."""
-    ids = [
-        entry.id if isinstance(entry, Sample) else entry.samples["id"][0].as_py()
-        for entry in block.entries
-    ]
-    return Tables(
-        tables.samples.take(pc.index_in(pa.array(ids), tables.samples["id"].combine_chunks())),
-        tables.peaks,
-        tables.phases,
-    )
+    def _write(self, done: BlockDone) -> None:
+        """Put a block in place: the one step that has an order."""
+        record = BlockRecord(
+            block=done.block.number,
+            start=done.block.start,
+            stop=done.block.stop,
+            curves=done.curves,
+            share=done.block.share,
+            verdicts=done.verdicts,
+            parts=part_hashes(done.parts),
+            files=done.files,
+        )
+        try:
+            self._writer.write(record, done.parts)
+        except OSError as error:
+            raise StopBlocks(f"cannot write to {self._writer.path}: {error}") from error
+        for entry in done.unread:
+            self._run.unreadable(entry.id, entry.reason, fatal=self._fail_fast)
+        self._summary.verdicts.update(done.verdicts)
+        self._done_bytes += done.block.share
+        self._tell()
+        if self._run.stopped:
+            raise StopBlocks(self._run.stopped)
 
+    def _end(self) -> Summary:
+        summary, outcome = self._summary, self._outcome
+        summary.seconds = time.perf_counter() - self._began
+        summary.blocks_failed = [
+            f"block {self._taken[failure.block]}, {failure.step}: {type(failure.error).__name__}: "
+            f"{failure.error}"
+            for failure in outcome.failures
+        ]
+        summary.changed = [
+            self._writer.files[file.file].path
+            for record in self._writer.records.values()
+            for file in record.files
+            if file.changed
+        ]
+        summary.progress = self._progress()
+        if outcome.stopped is not None:
+            self._stop(str(outcome.stopped))
+        elif summary.blocks_failed:
+            first, *others = summary.blocks_failed
+            more = f", and {len(others)} blocks more" if others else ""
+            self._stop(f"{first}{more}")
+        elif not self._writer.complete:
+            try:
+                self._writer.finish(seconds=round(summary.seconds, 3))
+            except OSError as error:
+                self._stop(f"cannot write to {self._writer.path}: {error}")
+        return summary
 
-def _count(summary: Summary, tables: Tables, block: _Block, run: Run, *, fail_fast: bool) -> None:
-    for entry in tables.samples["verdict"].value_counts():
-        name = entry["values"].as_py()
-        summary.verdicts[name] = summary.verdicts.get(name, 0) + entry["counts"].as_py()
-    for entry in block.entries:
-        if isinstance(entry, Tables):
-            row = entry.samples.to_pylist()[0]
-            summary.unreadable.append((row["id"], row["reason"]))
-            run.unreadable(row["id"], row["reason"], fatal=fail_fast)
+    def _stop(self, reason: str) -> None:
+        self._summary.stopped = reason
+        try:
+            self._writer.stop(reason)
+        except OSError:
+            # Where nothing can be written, the description says "running" as that of a run that
+            # was killed does; the reason is in the summary.
+            return
 
+    def _share(self) -> float:
+        share = self._done_bytes / self._bytes
+        if self._limit is not None:
+            share = max(share, self._summary.curves / self._limit)
+        return min(share, 1.0)
 
-@dataclass(frozen=True)
-class _StoredCurves:
-    """Curves of a run directory: kept reduced ones, else read and processed again."""
-
-    path: Path
-    description: dict[str, Any]
-    samples: pa.Table
-    peaks: pa.Table
-    phases: pa.Table
-
-    def sample(self, number: int) -> Sample:
-        row = self.samples.slice(number, 1).to_pylist()[0]
-        if row["verdict"] == Verdict.FAILED:
-            raise RunDirectoryError(f"Curve {row['id']} has failed: {row['reason']}.")
-        if (self.path / "curves").is_dir():
-            return self._kept(row)
-        return self._again(row)
-
-    def _kept(self, row: dict[str, Any]) -> Sample:
-        mine = pc.field("id") == row["id"]
-        [curve] = read_table(self.path, "curves", mine).to_pylist()
-        intensity, background = np.array(curve["intensity"]), np.array(curve["background"])
-        peaks = [_peak(line) for line in self.peaks.filter(mine).to_pylist()]
-        phases = [_phase(line) for line in self.phases.filter(mine).to_pylist()]
-        return Sample(
-            id=row["id"],
-            q=curve["q"],
-            intensity=intensity,
-            sigma=curve["sigma"],
-            metadata=FlowMetadata(row["id"], peaks),
-            origin=_origin(row),
-            status=CurveStatus.parse(row["status"]),
-            verdict=Verdict(row["verdict"]),
-            margin=float("nan") if row["margin"] is None else row["margin"],
-            phases=tuple(phases),
-            measured_q=np.array(curve["q"]),
-            measured_intensity=intensity + background,
-            background=background,
+    def _progress(self) -> Progress:
+        seconds = time.perf_counter() - self._began
+        available = max(seconds * self._outcome.workers, 1e-9)
+        busy = {name: spent / available for name, spent in self._outcome.busy.items()}
+        curves = self._summary.curves
+        return Progress(
+            blocks=len(self._writer.records),
+            curves=curves,
+            curves_now=curves - self._curves_before,
+            share=self._share(),
+            share_before=self._share_before,
+            seconds=seconds,
+            busy=busy | {"waiting": max(0.0, 1.0 - sum(busy.values()))},
         )
 
-    def _again(self, row: dict[str, Any]) -> Sample:
-        """Read and process the curve once more: the same numbers, as long as the file is."""
-        entry = next(
-            (
-                file
-                for file in self.description.get("files", [])
-                if row["id"] in (file["id"], f"{file['id']}#{row['frame']}")
-            ),
-            None,
-        )
-        if entry is None:
-            raise RunDirectoryError(
-                f"The run {self.path} did not come to its end and says nothing of the file of "
-                f"{row['id']}. Process it again, or keep curves with --save-curves."
-            )
-        source = Source(Path(entry["path"]), entry["id"])
-        if _identity(source).get("sha256") != entry["sha256"]:
-            raise RunDirectoryError(
-                f"{source.path} is gone or has changed since the run. Process it again, or keep "
-                "curves in the run with --save-curves."
-            )
-        samples = read(source, self.description["q_unit"])
-        [given] = [sample for sample in samples if sample.id == row["id"]]
-        pipeline = Pipeline.from_document(self.description["pipeline"])
-        return Runtime(self.description["backend"], 1, pipeline).run([given])[0]
-
-
-def _origin(row: dict[str, Any]) -> Origin:
-    return Origin(row["source"], row["frame"], row["q_unit"], row["q_unit_from"], row["format"])
-
-
-def _peak(line: dict[str, Any]) -> Peak:
-    kept = {name: value for name, value in line.items() if name not in ("id", "status")}
-    return Peak(status=FitStatus[line["status"].upper()], **kept)
-
-
-def _phase(line: dict[str, Any]) -> PhaseMatch:
-    kept = {name: value for name, value in line.items() if name != "id"}
-    return PhaseMatch(**kept | {key: tuple(kept[key]) for key in ("matched", "missing")})
+    def _tell(self) -> None:
+        self._on_progress(self._progress())

@@ -25,9 +25,10 @@ def demo(
     ] = False,
 ) -> None:
     """Simulate an archive of mixed phases, process it, and compare with the truth."""
-    from gpusaxs.archive.run import open_run, process_archive
-    from gpusaxs.cli.progress import Progress
-    from gpusaxs.cli.report import print_rate, print_summary
+    from gpusaxs.archive.opened import open_run
+    from gpusaxs.archive.run import process_archive
+    from gpusaxs.cli.progress import ProgressDisplay
+    from gpusaxs.cli.report import print_ending, print_summary
     from gpusaxs.pipeline import Pipeline
     from gpusaxs.simulate import score, simulate
 
@@ -39,7 +40,7 @@ def demo(
     simulation = simulate(curves, seed=seed, negatives=_NEGATIVES)
     archive = simulation.write(output)
     pipeline = Pipeline.load("standard")
-    with Progress(pipeline, "auto", None) as progress:
+    with ProgressDisplay(pipeline, "auto", None) as progress:
         summary = process_archive(
             [archive], output / "run", pipeline=pipeline, overwrite=True, progress=progress
         )
@@ -47,7 +48,7 @@ def demo(
     print_summary(result.samples)
     typer.echo("Against the truth (right: phase, and lattice parameter within 0.3 %):")
     typer.echo(f"{score(result.samples, simulation.truth)}\n")
-    print_rate(summary)
+    print_ending(summary)
     _draw(result, simulation, output)
 
 

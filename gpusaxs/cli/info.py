@@ -9,7 +9,7 @@ import typer
 
 def info() -> None:
     """Show versions, backends, devices, cores and the folder of compiled kernels."""
-    from gpusaxs.archive.run import versions
+    from gpusaxs.archive.settings import versions
     from gpusaxs.backends import cuda_problem
     from gpusaxs.backends.numpy import available_cores
     from gpusaxs.kernels import cache

@@ -17,7 +17,7 @@ def plot(
     ],
 ) -> None:
     """Plot a curve, its background, its peaks and its indexed reflections."""
-    from gpusaxs.archive.run import open_run
+    from gpusaxs.archive.opened import open_run
     from gpusaxs.cli.find import find_curve
     from gpusaxs.plot import plot_sample, save
 

@@ -13,20 +13,35 @@ if TYPE_CHECKING:
     from gpusaxs.runtime.events import EventBus
 
 BackendName = Literal["auto", "numpy", "cuda"]
+ExecutorName = Literal["workpool", "serial"]
 SOME_FAILED = 1
 
 
 def process(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(metavar="INPUT", help="Files, folders (with all below them) and patterns."),
-    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="RUN", help="The run directory to make.")
     ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT...", help="Files, folders (with all below them) and patterns."
+        ),
+    ] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Instead of files: process the curves of a run again, and of the stages only "
+            "those that a change of the pipeline concerns.",
+        ),
+    ] = None,
     pipeline: Annotated[
-        str, typer.Option(metavar="NAME|FILE.toml", help="A preset, or a pipeline of your own.")
-    ] = "standard",
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.toml",
+            help="A preset, or a pipeline of your own; by default standard, or that of --from-run.",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,12 +64,34 @@ def process(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run that is there already.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run that is there, if there is one."),
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="CURVES", help="End after so many curves."),
+    ] = None,
+    block_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="CURVES", help="Curves of a block; by default some tens of MB of them."
+        ),
+    ] = None,
+    blocks_in_flight: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="BLOCKS", help="Blocks that are in memory at once."),
+    ] = None,
+    executor: Annotated[
+        ExecutorName,
+        typer.Option(help="serial does one block after another; the files are the same."),
+    ] = "workpool",
     csv: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Write the three tables there as CSV too."),
     ] = None,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first curve that fails.")
+        bool, typer.Option("--fail-fast", help="Stop at the first curve that fails; serial.")
     ] = False,
     trace: Annotated[
         Path | None,
@@ -69,45 +106,99 @@ def process(
 ) -> None:
     """Process every curve of files and folders into a run directory.
 
-    Formats are recognised by content. Exits with 1 where some curves or files failed; the
-    summary and the table samples hold their reasons.
+    Formats are recognised by content. Exits with 1 where some curves or files failed, or the run
+    stopped before its end; the summary and the table samples hold the reasons.
     """
-    from gpusaxs.archive.run import open_run, process_archive
-    from gpusaxs.cli.progress import Progress
-    from gpusaxs.cli.report import print_rate, print_summary
+    from gpusaxs.archive.from_run import pipeline_of, reprocess_run
+    from gpusaxs.archive.opened import open_run
+    from gpusaxs.archive.run import process_archive
+    from gpusaxs.cli.progress import ProgressDisplay
+    from gpusaxs.cli.report import print_ending, print_run
     from gpusaxs.pipeline import Pipeline
+
+    _check_options(inputs, from_run, q_unit, block_size, limit, fail_fast=fail_fast)
+    if pipeline is None and from_run is not None:
+        chosen = pipeline_of(from_run)
+    else:
+        chosen = Pipeline.load(pipeline or "standard")
+    chosen = chosen.with_settings(settings or ())
+    with ProgressDisplay(chosen, backend, workers) as progress, _bus(trace, events) as bus:
+        if from_run is not None:
+            summary = reprocess_run(
+                from_run,
+                output,
+                chosen,
+                backend=backend,
+                workers=workers,
+                save_curves=save_curves,
+                overwrite=overwrite,
+                resume=resume,
+                blocks_in_flight=blocks_in_flight,
+                executor=executor,
+                progress=progress,
+                explain=lambda words: typer.echo(f"{from_run}: {words}", err=True),
+                events=bus,
+            )
+        else:
+            summary = process_archive(
+                inputs or [],
+                output,
+                pipeline=chosen,
+                q_unit=q_unit,
+                backend=backend,
+                workers=workers,
+                save_curves=save_curves,
+                overwrite=overwrite,
+                resume=resume,
+                limit=limit,
+                block_size=block_size,
+                blocks_in_flight=blocks_in_flight,
+                executor=executor,
+                progress=progress,
+                on_failure="fail_fast" if fail_fast else "continue",
+                events=bus,
+            )
+    print_run(output)
+    print_ending(summary)
+    if csv is not None:
+        open_run(output).write_csv(csv)
+        typer.echo(f"Tables as CSV: {csv}")
+    if not summary.all_well:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _check_options(
+    inputs: list[str] | None,
+    from_run: Path | None,
+    q_unit: str | None,
+    block_size: int | None,
+    limit: int | None,
+    *,
+    fail_fast: bool,
+) -> None:
+    """Refuse options that do not go together, and a unit that is none."""
     from gpusaxs.units import check_q_unit
 
+    if bool(inputs) == (from_run is not None):
+        raise typer.BadParameter("Expected either INPUT or --from-run.", param_hint="INPUT")
+    if from_run is not None:
+        given = {
+            "--q-unit": q_unit,
+            "--block-size": block_size,
+            "--limit": limit,
+            "--fail-fast": fail_fast or None,
+        }
+        for name, value in given.items():
+            if value is not None:
+                raise typer.BadParameter(
+                    "A run that is processed again keeps its curves and blocks. Leave it out.",
+                    param_hint=name,
+                )
     if q_unit is not None:
         try:
             check_q_unit(q_unit)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--q-unit") from error
-    chosen = Pipeline.load(pipeline).with_settings(settings or ())
-    with Progress(chosen, backend, workers) as progress, _bus(trace, events) as bus:
-        summary = process_archive(
-            inputs,
-            output,
-            pipeline=chosen,
-            q_unit=q_unit,
-            backend=backend,
-            workers=workers,
-            save_curves=save_curves,
-            overwrite=overwrite,
-            progress=progress,
-            on_failure="fail_fast" if fail_fast else "continue",
-            events=bus,
-        )
-    result = open_run(output)
-    print_summary(result.samples)
-    print_rate(summary)
-    if summary.stopped:
-        typer.echo(f"Stopped: {summary.stopped}", err=True)
-    if csv is not None:
-        result.write_csv(csv)
-        typer.echo(f"Tables as CSV: {csv}")
-    if summary.failed:
-        raise typer.Exit(SOME_FAILED)
 
 
 @contextmanager

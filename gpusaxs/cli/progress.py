@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from datetime import timedelta
 from types import TracebackType
 
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from gpusaxs.archive.run import Progress
 from gpusaxs.kernels import cache
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.runtime import Runtime
@@ -21,10 +24,10 @@ SECONDS_BETWEEN_LINES = 5.0
 SECONDS_WORTH_A_WORD = 3.0
 
 
-class Progress:
-    """A bar with files done and curves/s on a terminal; a line now and then elsewhere.
+class ProgressDisplay:
+    """A bar on a terminal, a line now and then elsewhere: how far, how fast, and with what.
 
-    It writes to standard error. Before the first file it has the kernels compiled, or loaded, so
+    It writes to standard error. Before the first block it has the kernels compiled, or loaded, so
     that the rate is that of the work.
 
     Parameters
@@ -36,9 +39,9 @@ class Progress:
     def __init__(self, pipeline: Pipeline, backend: str, workers: int | None) -> None:
         self._work = (backend, workers, pipeline)
         self._bar: Bar | None = None
-        self._began = self._said = 0.0
+        self._said: float | None = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressDisplay:
         return self
 
     def __exit__(
@@ -50,32 +53,47 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, done: int, files: int, curves: int) -> None:
-        """See `gpusaxs.archive.run.Progress`."""
-        if not self._began:
+    def __call__(self, progress: Progress) -> None:
+        """See `gpusaxs.archive.run.process_archive`."""
+        now = time.perf_counter()
+        if self._said is None:
             compile_kernels(*self._work)
-            self._began = self._said = time.perf_counter()
-            if sys.stderr.isatty():
-                self._bar = _bar(files)
-        seconds = time.perf_counter() - self._began
-        rate = f"{curves / seconds:,.0f} curves/s" if curves else ""
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, rate=rate)
-        elif seconds - (self._said - self._began) > SECONDS_BETWEEN_LINES:
             self._said = time.perf_counter()
-            typer.echo(f"{done:,} of {files:,} files, {curves:,} curves, {rate}", err=True)
+            if sys.stderr.isatty():
+                self._bar = _bar()
+        if self._bar is not None:
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=progress.share, words=in_words(progress))
+        elif now - self._said > SECONDS_BETWEEN_LINES:
+            self._said = now
+            typer.echo(f"{100.0 * progress.share:.0f} %, {in_words(progress)}", err=True)
 
 
-def _bar(files: int) -> Bar:
+def in_words(progress: Progress) -> str:
+    """Return how far a run has come, how fast it goes, and what takes the time."""
+    words = [f"{progress.blocks:,} blocks", f"{progress.curves:,} curves"]
+    if progress.curves_now:
+        words += [f"{progress.rate:,.0f} curves/s"]
+    if not math.isnan(progress.seconds_left):
+        words += [f"{timedelta(seconds=round(progress.seconds_left))} left"]
+    return ", ".join(words) + time_in_words(progress)
+
+
+def time_in_words(progress: Progress) -> str:
+    """Return the share of the workers' time by what they did."""
+    if not progress.curves_now:
+        return ""
+    return "; " + ", ".join(f"{name} {100.0 * part:.0f} %" for name, part in progress.busy.items())
+
+
+def _bar() -> Bar:
     bar = Bar(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("files"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        BarColumn(20),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[words]}"),
         console=Console(stderr=True),
     )
-    bar.add_task("", total=files, rate="")
+    bar.add_task("", total=1.0, words="")
     bar.start()
     return bar
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,10 +12,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from gpusaxs.archive.directory import read_table
 from gpusaxs.archive.run import Summary
+from gpusaxs.cli.progress import time_in_words
 from gpusaxs.sample import EXPLANATIONS, CurveStatus, Verdict
 
 FAILURES_SHOWN = 200
+_SUMMARY_COLUMNS = ("verdict", "phase", "lattice", "status", "id", "reason")
 _NARROWEST = 100
 
 
@@ -26,13 +30,27 @@ def print_summary(samples: pa.Table) -> None:
     _print_failures(samples)
 
 
-def print_rate(summary: Summary) -> None:
-    """Print where a run is, and how fast it went."""
-    rate = summary.curves / summary.seconds if summary.seconds else 0.0
-    typer.echo(
-        f"Run: {summary.path} ({summary.curves:,} curves in {summary.seconds:.1f} s, "
-        f"{rate:,.0f} curves/s)"
-    )
+def print_run(path: Path) -> None:
+    """Print the summary of a run directory, of which no more is read than that needs."""
+    print_summary(read_table(path, "samples", columns=_SUMMARY_COLUMNS))
+
+
+def print_ending(summary: Summary) -> None:
+    """Print where a run is, how fast it went, and why it is not complete if it is not."""
+    progress = summary.progress
+    words = f"{progress.curves_now:,} curves in {summary.seconds:.1f} s"
+    if progress.curves_now:
+        words += f", {progress.rate:,.0f} curves/s{time_in_words(progress)}"
+    if progress.curves > progress.curves_now:
+        words += f"; {progress.curves - progress.curves_now:,} were there already"
+    typer.echo(f"Run: {summary.path} ({words})")
+    for problem in summary.blocks_failed:
+        typer.echo(f"Not written: {problem}", err=True)
+    for path in summary.changed:
+        typer.echo(f"Changed while the run was at work, process it again: {path}", err=True)
+    if summary.stopped:
+        typer.echo(f"Stopped: {summary.stopped}", err=True)
+        typer.echo("The same command with --resume goes on with it.", err=True)
 
 
 def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:

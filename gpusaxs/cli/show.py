@@ -23,7 +23,7 @@ def show(
 ) -> None:
     """Show what a run came to; or the peaks and the phase of one curve."""
     from gpusaxs.archive.directory import read_description
-    from gpusaxs.archive.run import open_run
+    from gpusaxs.archive.opened import open_run
     from gpusaxs.cli.find import find_curve
     from gpusaxs.cli.report import print_summary
 

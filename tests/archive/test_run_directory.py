@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import gpusaxs
-from gpusaxs.archive import run as archive_run
-from gpusaxs.archive.run import open_run, process_archive
+from gpusaxs.archive.opened import open_run
+from gpusaxs.archive.run import process_archive
 from gpusaxs.errors import BackendError, RunDirectoryError
 from gpusaxs.tables import PEAKS, PHASE_ROWS, SAMPLES
 
@@ -42,10 +42,27 @@ def test_the_description_says_what_was_done_with_what(run, archive):
     assert description["backend"] == "numpy"
     assert description["versions"]["gpusaxs"] == gpusaxs.__version__
     assert description["pipeline"] == gpusaxs.Pipeline.load("standard").document()
-    [first, *_] = description["files"]
-    content = (archive / "curves.h5").read_bytes()
-    assert first["sha256"] == hashlib.sha256(content).hexdigest()
-    assert first["size"] == len(content)
+    assert sum(block["curves"] for block in description["blocks"]) == 6
+
+
+def test_the_inputs_are_listed_with_their_size_time_and_hash(run, archive):
+    files = pq.read_table(run / "inputs.parquet").to_pylist()
+    names = ["curves.h5", "empty.dat", "one.dat"]
+    assert [file["id"] for file in files] == [f"archive/{name}" for name in names]
+    for file, name in zip(files, names, strict=True):
+        path = archive / name
+        assert file["path"] == str(path)
+        assert file["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert (file["size"], file["mtime_ns"]) == (path.stat().st_size, path.stat().st_mtime_ns)
+        assert not file["changed"]
+
+
+def test_the_hashes_of_the_parts_are_in_the_description(run):
+    [block] = json.loads((run / "run.json").read_text("utf-8"))["blocks"]
+    parts = {path.parent.name: path for path in run.glob("*/part-000000.parquet")}
+    assert set(parts) == {"samples", "peaks", "phases", "curves"}
+    for name, path in parts.items():
+        assert block["parts"][name] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_nothing_unfinished_is_left_behind(run):
@@ -69,20 +86,27 @@ def test_an_unreadable_file_is_a_failed_row_with_its_reason(run, archive):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("points", [1000, 2000, 10**6])
-def test_blocks_and_workers_change_nothing(run, archive, tmp_path, monkeypatch, workers, points):
-    monkeypatch.setattr(archive_run, "BLOCK_POINTS", points)
-    process_archive([archive], tmp_path / "run", backend="numpy", workers=workers)
+@pytest.mark.parametrize("block_size", [1, 2, 1000])
+def test_blocks_and_workers_change_nothing(run, archive, tmp_path, workers, block_size):
+    process_archive(
+        [archive], tmp_path / "run", backend="numpy", workers=workers, block_size=block_size
+    )
     assert tables_of(open_run(tmp_path / "run")) == tables_of(open_run(run))
 
 
-def test_progress_counts_files_and_curves(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr(archive_run, "BLOCK_POINTS", 2000)
+def test_progress_counts_blocks_and_curves_and_says_what_takes_the_time(archive, tmp_path):
     calls = []
-    process_archive([archive], tmp_path / "run", progress=lambda *counts: calls.append(counts))
-    assert calls[0] == (0, 3, 0)
-    assert calls[-1] == (3, 3, 6)
-    assert calls == sorted(calls)
+    process_archive([archive], tmp_path / "run", block_size=2, progress=calls.append)
+    assert [(call.blocks, call.curves) for call in calls] == [(0, 0), (1, 2), (2, 4), (3, 6)]
+    shares = [call.share for call in calls]
+    assert shares == sorted(shares)
+    assert shares[0] == 0.0
+    assert shares[-1] == pytest.approx(1.0)
+    last = calls[-1]
+    assert set(last.busy) == {"reading", "computing", "writing", "waiting"}
+    assert sum(last.busy.values()) == pytest.approx(1.0)
+    assert last.rate == pytest.approx(6 / last.seconds)
+    assert last.seconds_left == pytest.approx(0.0, abs=1e-6)
 
 
 def test_the_summary_counts_verdicts_and_names_unreadable_files(archive, tmp_path):
@@ -124,22 +148,31 @@ def test_a_failed_curve_cannot_be_seen_again(run):
         open_run(run)["archive/empty.dat"]
 
 
-def test_a_run_that_was_stopped_can_be_opened(run, tmp_path):
-    shutil.copytree(run, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "curves")
-    description = json.loads((run / "run.json").read_text("utf-8"))
-    del description["files"]
-    (tmp_path / "run" / "run.json").write_text(json.dumps(description), "utf-8")
+def interrupt(progress):
+    if progress.curves == 2:
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_was_interrupted_can_be_opened_as_far_as_it_came(run, archive, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        process_archive(
+            [archive], tmp_path / "run", executor="serial", block_size=1, progress=interrupt
+        )
+    description = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
+    assert description["state"] == "stopped"
+    assert description["reason"] == "interrupted"
     result = open_run(tmp_path / "run")
-    assert len(result) == 6
+    assert result.samples.to_pylist() == open_run(run).samples.to_pylist()[:2]
     with pytest.raises(RunDirectoryError, match="did not come to its end"):
         result[0]
 
 
-def test_a_run_without_any_part_is_an_empty_result(run, tmp_path):
-    shutil.copytree(run, tmp_path / "run")
-    for part in (tmp_path / "run").rglob("part-*"):
-        part.unlink()
+def test_a_run_without_any_part_is_an_empty_result(archive, tmp_path):
+    def at_once(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process_archive([archive], tmp_path / "run", executor="serial", progress=at_once)
     result = open_run(tmp_path / "run")
     assert len(result) == 0
     assert list(result) == []
