@@ -2,6 +2,10 @@
 
 The table is the longest run of lines with the same number of columns, at least two, that hold
 numbers and nothing else. So headers and footers need no rule of their own.
+
+`find_block` reads any text. `find_plain_block` is its shortcut for the ordinary one: from the
+bytes of the file to the same table in a twentieth of the time, without the interpreter's lock, or
+None.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpusaxs.errors import ReadError
+from gpusaxs.kernels import number_table
 
 FloatArray = NDArray[np.float64]
 
@@ -31,6 +36,10 @@ _COMMAS_BETWEEN_DIGITS = re.compile(r"(?:[^,]|(?<=\d),(?=\d))*")
 _EMPTY_CELL = re.compile(r"(?<=[,;])[ \t]*(?=[,;]|$)", re.MULTILINE)
 _TO_BLANKS = str.maketrans(",;\t", "   ")
 
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# Numbers of a measurement rarely take fewer bytes, with what separates them.
+_BYTES_A_NUMBER = 8
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NumericBlock:
@@ -40,12 +49,36 @@ class NumericBlock:
     ----------
     values : (rows, columns) float64
     start, stop
-        Its first character, and the one behind its last.
+        Its first character, and the one behind its last; bytes where it was found in bytes.
     """
 
     values: FloatArray
     start: int
     stop: int
+
+
+def find_plain_block(content: bytes) -> NumericBlock | None:
+    """Table that `find_block` finds in the decoded content, None where only that can tell."""
+    block = plain_table(content)
+    return None if block is None else _without_empty_columns(_without_count(block))
+
+
+def plain_table(content: bytes, header_lines: int = 0) -> NumericBlock | None:
+    """Longest table behind some lines as it stands, None where a text is out of the ordinary."""
+    if not content or content.startswith(UTF_16_MARKS):
+        return None
+    text = np.frombuffer(content, np.uint8)
+    numbers = np.empty(len(content) // _BYTES_A_NUMBER + 1)
+    table = number_table.find_table(text, header_lines, numbers)
+    if table.status == number_table.TOO_MANY_NUMBERS:
+        numbers = np.empty(len(content) // 2 + 1)
+        table = number_table.find_table(text, header_lines, numbers)
+    if table.status != number_table.FOUND:
+        return None
+    values = numbers[table.first : table.first + table.rows * table.columns]
+    # In memory each column is whole, as the curve takes it.
+    columns = np.ascontiguousarray(values.reshape(table.rows, table.columns).T)
+    return NumericBlock(columns.T, table.start, table.stop)
 
 
 def find_block(text: str) -> NumericBlock:

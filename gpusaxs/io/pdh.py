@@ -10,12 +10,16 @@ import re
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpusaxs.errors import ReadError
 from gpusaxs.io.curves import Curves, FileIdentity, to_samples
-from gpusaxs.io.text import LARGEST_FILE, decode
+from gpusaxs.io.numeric_block import plain_table
+from gpusaxs.io.text import decode, decode_around, read_content
 from gpusaxs.sample import Sample
 from gpusaxs.units import QUnit, parse_q_unit
+
+FloatArray = NDArray[np.float64]
 
 NAME = "pdh"
 
@@ -26,6 +30,8 @@ _HEADER = re.compile(
     rf"(?:.*\n){{2}}[ \t]*(?P<points>\d+)(?:[ \t]+-?\d+){{7}}[ \t]*\n"
     rf"(?:[ \t]*{_NUMBER}){{4}}[ \t]+(?P<wavelength>{_NUMBER})[ \t]*\n"
 )
+_LINES_LOOKED_AT = 4
+_COMMAS = (b",", b";")
 _ROW = re.compile(r"[ \t]*(?:[-+.\d]|nan)", re.IGNORECASE)
 _X_AXIS = re.compile(r'<column\s+key=["\s]*X["\s]*>(.*?)</column>', re.DOTALL)
 _UNIT = re.compile(r'key=["\s]*unit["\s]*>([^<]*)<')
@@ -33,14 +39,36 @@ _UNIT = re.compile(r'key=["\s]*unit["\s]*>([^<]*)<')
 
 def matches(path: Path, head: bytes) -> bool:
     """Whether the header has eight whole numbers in its third line and five in its fourth."""
-    return b"\x00" not in head and _HEADER.match(decode(head)) is not None
+    if b"\x00" in head:
+        return False
+    # To decode more than is looked at would cost time with every text file.
+    _, *rest = head.split(b"\n", _LINES_LOOKED_AT)
+    behind = len(rest[-1]) if len(rest) == _LINES_LOOKED_AT else 0
+    return _HEADER.match(decode(head[: len(head) - behind])) is not None
 
 
 def read(path: Path, curve_id: str, q_unit: str | None = None) -> list[Sample]:
     """Curve of a ``.pdh`` file, with as many points as it declares."""
-    if path.stat().st_size > LARGEST_FILE:
-        raise ReadError(f"is a .pdh file of more than {LARGEST_FILE >> 20} MiB: expected one curve")
-    text = decode(path.read_bytes())
+    header, rows, trailer = _parts(read_content(path, "a .pdh file"))
+    if rows.shape[1] not in (2, 3):
+        raise ReadError(f"has {rows.shape[1]} columns: expected q, intensity and sigma")
+    columns = np.ascontiguousarray(rows.T)
+    curve = Curves(
+        q=columns[0],
+        intensity=columns[1:2],
+        sigma=columns[2:3] if len(columns) == 3 else None,
+        stated_q_unit=None if q_unit else _stated_unit(trailer),
+        likely_q_unit=_unit_of_wavelength(float(header["wavelength"])),
+    )
+    return to_samples([curve], FileIdentity(path, curve_id, NAME, q_unit))
+
+
+def _parts(content: bytes) -> tuple[re.Match[str], FloatArray, str]:
+    """Header, rows as they stand in the file, and the text that may state the unit."""
+    parts = _plain_parts(content)
+    if parts is not None:
+        return parts
+    text = decode(content)
     header = _HEADER.match(text)
     if header is None:
         raise ReadError("has a damaged .pdh header")
@@ -51,17 +79,25 @@ def read(path: Path, curve_id: str, q_unit: str | None = None) -> list[Sample]:
         rows = np.loadtxt(lines[HEADER_LINES : HEADER_LINES + points], ndmin=2, comments=None)
     except ValueError as error:
         raise ReadError(f"has a row that cannot be read: {error}") from error
-    if rows.shape[1] not in (2, 3):
-        raise ReadError(f"has {rows.shape[1]} columns: expected q, intensity and sigma")
-    columns = np.ascontiguousarray(rows.T)
-    curve = Curves(
-        q=columns[0],
-        intensity=columns[1:2],
-        sigma=columns[2:3] if len(columns) == 3 else None,
-        stated_q_unit=None if q_unit else _stated_unit(text),
-        likely_q_unit=_unit_of_wavelength(float(header["wavelength"])),
-    )
-    return to_samples([curve], FileIdentity(path, curve_id, NAME, q_unit))
+    return header, rows, text
+
+
+def _plain_parts(content: bytes) -> tuple[re.Match[str], FloatArray, str] | None:
+    """Do the same for an intact file without anything out of the ordinary, None for others."""
+    table = plain_table(content, HEADER_LINES)
+    if table is None or any(content.find(sign, table.start, table.stop) >= 0 for sign in _COMMAS):
+        return None
+    text, trailer = decode_around(content, table.start, table.stop)
+    header = _HEADER.match(text)
+    if (
+        header is None
+        or int(header["points"]) != len(table.values)
+        or text.count("\n") != HEADER_LINES
+        or "<" in text
+        or _ROW.match(trailer)
+    ):
+        return None
+    return header, table.values, trailer
 
 
 def _check_points(declared: int, lines: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpusaxs.errors import ReadError
 from gpusaxs.io.curves import Curves, FileIdentity, to_samples
-from gpusaxs.io.numeric_block import find_block
+from gpusaxs.io.numeric_block import UTF_16_MARKS, find_block, find_plain_block
 from gpusaxs.io.recognise import looks_like_text
 from gpusaxs.sample import Sample
 from gpusaxs.units import find_q_unit
@@ -22,6 +23,7 @@ LAST_RESORT = True
 
 LARGEST_FILE = 256 * 2**20
 MOST_COLUMNS = 16
+_BLOCK = 2**20
 
 _ANGLE = re.compile(r"^[\s#;%!]*(?:2[\s_-]*th|2\s*θ|two[\s_-]*theta)", re.IGNORECASE | re.MULTILINE)
 _COMMENT_SIGNS = "#;%! \t"
@@ -43,29 +45,70 @@ def read(path: Path, curve_id: str, q_unit: str | None = None) -> list[Sample]:
     The columns are q, intensity and, from three columns on, sigma. Labels are heeded in tables of
     four and more columns only, where they name q and intensity.
     """
-    if path.stat().st_size > LARGEST_FILE:
-        raise ReadError(f"is a text of more than {LARGEST_FILE >> 20} MiB: expected one curve")
-    text = decode(path.read_bytes())
-    block = find_block(text)
-    header, footer = text[: block.start], text[block.stop :]
+    content = read_content(path, "a text")
+    values, header, footer = _table(content)
     if q_unit is None and _ANGLE.search(header):
         raise ReadError("gives intensity over the scattering angle: convert the angle to q first")
-    _check_table(block.values)
-    curve = _curve(block.values, header, find_q_unit(f"{header}\n{footer}"))
+    _check_table(values)
+    curve = _curve(values, header, find_q_unit(f"{header}\n{footer}"))
     return to_samples([curve], FileIdentity(path, curve_id, NAME, q_unit))
+
+
+def read_content(path: Path, kind: str) -> bytes:
+    """Bytes of a file of some kind; ReadError where they are too many for one curve."""
+    # Each call of the system hands the interpreter's lock over: these are the fewest.
+    file = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(file).st_size
+        if size > LARGEST_FILE:
+            raise ReadError(f"is {kind} of more than {LARGEST_FILE >> 20} MiB: expected one curve")
+        content = os.read(file, size + 1)
+        while len(content) != size and (more := os.read(file, _BLOCK)):
+            content += more
+        return content
+    finally:
+        os.close(file)
 
 
 def decode(content: bytes) -> str:
     r"""Text in whatever encoding it is, with ``\n`` as line ends and blanks for quotes."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = content.decode("utf-16", errors="replace")
-    elif b"\x00" in content:
+    if content.startswith(UTF_16_MARKS):
+        return _plain_signs(content.decode("utf-16", errors="replace"))
+    if b"\x00" in content:
         raise ReadError("is text with binary parts: expected text alone")
-    else:
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = content.decode("latin-1")
+    return _decode_bytewise(content)
+
+
+def decode_around(content: bytes, start: int, stop: int) -> tuple[str, str]:
+    """What `decode` makes of the header before a plain table and of the footer behind it."""
+    # Both together, because both have the encoding of the whole. No plain text holds a NUL.
+    around = _decode_bytewise(content[:start] + b"\x00" + content[stop:])
+    header, _, footer = around.partition("\x00")
+    return header, footer
+
+
+def _table(content: bytes) -> tuple[FloatArray, str, str]:
+    """Numbers of the longest table in a text, its header and its footer."""
+    block = find_plain_block(content)
+    if block is not None:
+        return block.values, *decode_around(content, block.start, block.stop)
+    text = decode(content)
+    block = find_block(text)
+    return block.values, text[: block.start], text[block.stop :]
+
+
+def _decode_bytewise(content: bytes) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return _plain_signs(text)
+
+
+def _plain_signs(text: str) -> str:
+    if "\r" in text:
+        # Nearly always this is all there is to do, and it is much faster.
+        text = text.replace("\r\n", "\n")
     if "\r" in text:
         text = re.sub(r"\r+\n|\r", "\n", text)
     return text.replace('"', " ")
@@ -79,7 +122,7 @@ def _check_table(values: FloatArray) -> None:
             "expected the columns q, intensity and, if known, sigma"
         )
     q = values[:, 0]
-    if rows > 2 and np.all(q == np.rint(q)):
+    if rows > 2 and (q == np.rint(q)).all():
         raise ReadError(
             "holds whole numbers alone in its first column, channels or an image: expected q there"
         )

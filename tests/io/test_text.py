@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from gpusaxs.errors import ReadError
 from gpusaxs.io import read
 from gpusaxs.io.numeric_block import find_block
+from gpusaxs.io.text import read_content
 from gpusaxs.sample import CurveStatus
 
 Q = np.linspace(0.01, 0.3, 30)
@@ -250,3 +251,13 @@ def test_an_angle_is_read_as_q_where_the_caller_says_that_it_is_q(tmp_path):
 
 def test_two_points_are_read_for_the_batch_to_judge(tmp_path):
     assert len(read_text(tmp_path, "0.1 5.0\n0.2 4.0\n").q) == 2
+
+
+def test_a_file_whose_size_the_system_does_not_tell_is_read_whole():
+    assert read_content(Path("/proc/self/status"), "a text").startswith(b"Name:")
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("gpusaxs.io.text.LARGEST_FILE", 100)
+    with pytest.raises(ReadError, match="a text of more than 0 MiB"):
+        read_text(tmp_path, rows())
