@@ -13,8 +13,8 @@ from types import TracebackType
 from gpusaxs.archive.plan import ListedFile
 
 _PIECE = 2**20
-# Files up to this size are hashed by who reads them, others beside the reading of their blocks.
-_SMALL = 2**24
+SMALL = 2**24
+"""Files up to this size are hashed by who reads them, others beside the reading of their blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +66,28 @@ class Fingerprints:
 
     def begin(self, file: int) -> None:
         """Say that a file is read from now on."""
-        if self._files[file].size > _SMALL:
+        if self._files[file].size > SMALL:
             with self._lock:
                 if file not in self._begun:
                     path = self._files[file].path
                     self._begun[file] = self._pool.submit(self._unless_ended, path)
 
-    def end(self, file: int) -> ReadFile:
-        """Say that the last curve of a file was read; return what it was."""
-        self.begin(file)
+    def end(self, file: int, content: bytes | None = None) -> ReadFile:
+        """Say that the last curve of a file was read; return what it was.
+
+        Parameters
+        ----------
+        content
+            All its bytes, where they are at hand.
+        """
         listed = self._files[file]
-        with self._lock:
-            begun = self._begun.pop(file, None)
-        digest = sha256(listed.path) if begun is None else begun.result()
+        if content is not None:
+            digest = hashlib.sha256(content).hexdigest()
+        else:
+            self.begin(file)
+            with self._lock:
+                begun = self._begun.pop(file, None)
+            digest = sha256(listed.path) if begun is None else begun.result()
         return ReadFile(file, digest, stat(listed.path) != (listed.size, listed.mtime_ns))
 
     def _unless_ended(self, path: str) -> str:

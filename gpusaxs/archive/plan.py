@@ -228,7 +228,7 @@ class Planner:
         listed = self.files[file]
         known: Extent | str
         try:
-            known = extent(listed.source, listed.size)
+            known = extent(listed.path, listed.size)
         except ReadError as error:
             known = str(error)
         self._known = (file, known)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpusaxs.archive.fingerprints import Fingerprints, ReadFile
+from gpusaxs.archive.fingerprints import SMALL, Fingerprints, ReadFile
 from gpusaxs.archive.plan import Block, ListedFile, Unit
 from gpusaxs.errors import ReadError
 from gpusaxs.io import read
+from gpusaxs.io.text import read_content
 from gpusaxs.sample import Sample
 from gpusaxs.tables import Unread
 
@@ -55,26 +56,38 @@ class BlockReader:
         entries: list[Sample | Unread] = []
         ended: list[ReadFile] = []
         for unit in block.units:
-            if unit.begins:
+            content = self._content(unit)
+            if unit.begins and content is None:
                 self._fingerprints.begin(unit.file)
-            entries += self._read(unit)
+            entries += self._read(unit, content)
             if unit.ends:
-                ended.append(self._fingerprints.end(unit.file))
+                ended.append(self._fingerprints.end(unit.file, content))
         return CurvesRead(block, entries, ended)
 
-    def _read(self, unit: Unit) -> Sequence[Sample | Unread]:
+    def _content(self, unit: Unit) -> bytes | None:
+        """Return the bytes of a small file of one curve: then it is opened but once."""
+        file = self._files[unit.file]
+        if unit.frames is not None or unit.problem or file.size > SMALL:
+            return None
+        try:
+            return read_content(file.path, "a file")
+        except (OSError, ReadError):
+            # Who reads it says why it cannot be.
+            return None
+
+    def _read(self, unit: Unit, content: bytes | None) -> Sequence[Sample | Unread]:
         file = self._files[unit.file]
         if unit.problem:
             return [Unread(file.id, file.path, 0, unit.problem)]
-        return read_frames(file, self._q_unit, unit.frames)
+        return read_frames(file, self._q_unit, unit.frames, content)
 
 
 def read_frames(
-    file: ListedFile, q_unit: str | None, frames: range | None
+    file: ListedFile, q_unit: str | None, frames: range | None, content: bytes | None = None
 ) -> Sequence[Sample | Unread]:
     """Read frames of a file; where a part of them is damaged, the others all the same."""
     try:
-        return read(file.source, q_unit, frames)
+        return read(file.source, q_unit, frames, content)
     except ReadError as error:
         if frames is None:
             return [Unread(file.id, file.path, 0, str(error))]

@@ -21,7 +21,7 @@ from gpusaxs.archive.reading import BlockReader
 from gpusaxs.archive.settings import check_same, stage_fingerprints, versions
 from gpusaxs.archive.workpool import ExecutorName, Outcome, Step, StopBlocks, execute
 from gpusaxs.errors import RunDirectoryError
-from gpusaxs.io import discover
+from gpusaxs.io import find_files
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.events import EventBus
 from gpusaxs.runtime.interceptors import Interceptor
@@ -254,11 +254,11 @@ def listing(inputs: Sequence[str | Path], output: Path) -> list[ListedFile]:
         If nothing is left.
     """
     place = f"{os.path.abspath(output)}{os.sep}"
-    files = []
-    for source in discover(inputs):
-        path = os.path.abspath(source.path)
-        if not path.startswith(place):
-            files.append(ListedFile(source.id, path, *stat(path)))
+    files = [
+        ListedFile(found.id, found.absolute, *stat(found.absolute))
+        for found in find_files(inputs)
+        if not found.absolute.startswith(place)
+    ]
     if not files:
         raise RunDirectoryError(
             f"All inputs lie in the run directory {output} itself. Give --output another place."
@@ -339,7 +339,9 @@ class BlockLine:
         """Take all blocks to their end and return what became of them."""
         at_once = self._backend.blocks_in_flight
         steps = (
-            Step("reading", reader),
+            # Two readers at once would wait for the interpreter's lock, or HDF5's, and wake
+            # each other for nothing: one is fast enough for two cores and more.
+            Step("reading", reader, at_once=1),
             Step("computing", processor, at_once=at_once),
             Step("writing", self._write, needs_serial=True),
         )

@@ -6,12 +6,13 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gpusaxs.errors import ReadError
 from gpusaxs.io.curves import Extent, check_frames
-from gpusaxs.io.recognise import as_stack_reader, first_bytes, reader_for, stack_readers
+from gpusaxs.io.recognise import HEAD_BYTES, first_bytes, reader_for, reads_stacks, stack_readers
 from gpusaxs.sample import Sample
 from gpusaxs.units import check_q_unit
 
@@ -27,7 +28,20 @@ class Source:
     id: str
 
 
+class FoundFile(NamedTuple):
+    """A file that an input names: its path as given, the absolute one, and the id of its curve."""
+
+    path: str
+    absolute: str
+    id: str
+
+
 def discover(inputs: Sequence[str | Path]) -> list[Source]:
+    """Files that files, folders and glob patterns name, as `find_files` finds them."""
+    return [Source(Path(found.path), found.id) for found in find_files(inputs)]
+
+
+def find_files(inputs: Sequence[str | Path]) -> list[FoundFile]:
     """Files that files, folders and glob patterns name, each once, in a fixed order.
 
     A folder is searched to the bottom; hidden files and folders are left out. The id of a file
@@ -39,12 +53,12 @@ def discover(inputs: Sequence[str | Path]) -> list[Source]:
     FileNotFoundError
         If an input names no file; the message lists each one with its reason.
     """
-    found: dict[str, Source] = {}
+    found: dict[str, FoundFile] = {}
     problems: list[str] = []
     for given in inputs:
         try:
-            for source in _expand(given):
-                found.setdefault(os.path.abspath(source.path), source)
+            for file in _expand(str(given)):
+                found.setdefault(file.absolute, file)
         except OSError as error:
             problems.append(f"{given}: {_reason(error)}")
     if problems or not found:
@@ -56,7 +70,7 @@ def discover(inputs: Sequence[str | Path]) -> list[Source]:
     return _with_unique_ids(list(found.values()))
 
 
-def extent(source: Source, size: int | None = None) -> Extent:
+def extent(source: Source | str | Path, size: int | None = None) -> Extent:
     """How much a file holds, without reading its numbers.
 
     A file of a format that holds one curve is not looked at any further: whether it can be read
@@ -73,12 +87,12 @@ def extent(source: Source, size: int | None = None) -> Extent:
         If the file cannot be opened, or if it is of a format that holds several curves and
         damaged or without any.
     """
-    path = os.fspath(source.path)
+    path = os.fspath(source.path if isinstance(source, Source) else source)
     try:
         head = first_bytes(path, _STACK_HEAD_BYTES)
         for reader in stack_readers():
-            if reader.matches(source.path, head):
-                return reader.extent(source.path)
+            if reader.matches(head):
+                return reader.extent(Path(path))
         held = os.stat(path).st_size if size is None else size
     except OSError as error:
         raise ReadError(f"cannot be opened: {_reason(error)}") from error
@@ -86,7 +100,10 @@ def extent(source: Source, size: int | None = None) -> Extent:
 
 
 def read(
-    source: Source | str | Path, q_unit: str | None = None, frames: range | None = None
+    source: Source | str | Path,
+    q_unit: str | None = None,
+    frames: range | None = None,
+    content: bytes | None = None,
 ) -> list[Sample]:
     """Curves of a file, with q in 1/nm and all values as they stand in the file.
 
@@ -101,6 +118,8 @@ def read(
         ``"1/nm"`` or ``"1/angstrom"`` where the caller knows better than the file.
     frames
         Numbers of the curves to read, counted over the whole file; all without it.
+    content
+        The file's bytes, where the caller has read them already and they are few.
 
     Raises
     ------
@@ -118,11 +137,14 @@ def read(
             "Give range(first, behind_last)."
         )
     try:
-        reader = reader_for(source.path)
-        stack_reader = as_stack_reader(reader)
-        if stack_reader is not None:
-            return stack_reader.read(source.path, source.id, unit, frames)
-        samples = reader.read(source.path, source.id, unit)
+        if content is None:
+            head = first_bytes(os.fspath(source.path), HEAD_BYTES)
+        else:
+            head = content[:HEAD_BYTES]
+        reader = reader_for(head)
+        if reads_stacks(reader):
+            return reader.read(source.path, source.id, unit, frames)
+        samples = reader.read(source.path, source.id, unit, content)
     except OSError as error:
         raise ReadError(f"cannot be opened: {_reason(error)}") from error
     if frames is None:
@@ -131,14 +153,13 @@ def read(
     return samples[frames.start : frames.stop]
 
 
-def _expand(given: str | Path) -> list[Source]:
-    path = Path(given)
-    if path.is_dir():
-        found, nothing = _in_folder(path), "the folder holds no file"
-    elif os.path.lexists(path):
-        found, nothing = [Source(path, path.name)], ""
-    elif glob.has_magic(str(given)):
-        found, nothing = _in_pattern(str(given)), "nothing matches the pattern"
+def _expand(given: str) -> list[FoundFile]:
+    if os.path.isdir(given):
+        found, nothing = _in_folder(given), "the folder holds no file"
+    elif os.path.lexists(given):
+        found, nothing = [_named(given)], ""
+    elif glob.has_magic(given):
+        found, nothing = _in_pattern(given), "nothing matches the pattern"
     else:
         found, nothing = [], "no such file or folder"
     if not found:
@@ -146,34 +167,40 @@ def _expand(given: str | Path) -> list[Source]:
     return found
 
 
-def _in_folder(folder: Path) -> list[Source]:
-    name = os.path.basename(os.path.abspath(folder))
-    paths = sorted(_walk(folder), key=lambda path: path.parts)
-    return [Source(path, (Path(name) / path.relative_to(folder)).as_posix()) for path in paths]
+def _named(path: str) -> FoundFile:
+    return FoundFile(path, os.path.abspath(path), os.path.basename(path))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(place, name)
+def _in_folder(folder: str) -> list[FoundFile]:
+    absolute = os.path.abspath(folder)
+    name = os.path.basename(absolute)
+    return [
+        FoundFile(os.path.join(folder, inner), os.path.join(absolute, inner), f"{name}/{inner}")
+        for inner in _walk(folder)
+    ]
+
+
+def _walk(folder: str, before: str = "") -> Iterator[str]:
+    """Yield the paths of files below a folder, relative to it; no link to a folder is followed."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path, f"{before}{entry.name}/")
             # A broken link is kept: it is reported when it is read. A pipe would block there.
-            if not name.startswith(".") and (path.is_file() or path.is_symlink()):
-                yield path
+            elif not entry.is_dir() and (entry.is_file() or entry.is_symlink()):
+                yield before + entry.name
 
 
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _in_pattern(pattern: str) -> list[Source]:
-    found: list[Source] = []
+def _in_pattern(pattern: str) -> list[FoundFile]:
+    found: list[FoundFile] = []
     for match in sorted(glob.glob(pattern, recursive=True)):
         if os.path.isfile(match):
-            found.append(Source(Path(match), os.path.basename(match)))
+            found.append(_named(match))
         # "**" has already listed what is in the folder.
         elif os.path.isdir(match) and "**" not in pattern:
-            found.extend(_in_folder(Path(match)))
+            found.extend(_in_folder(match))
     return found
 
 
@@ -184,18 +211,17 @@ def _reason(error: OSError) -> str:
     return error.strerror[:1].lower() + error.strerror[1:]
 
 
-def _with_unique_ids(sources: list[Source]) -> list[Source]:
-    count = Counter(source.id for source in sources)
-    while len(count) < len(sources):
-        sources = [
-            replace(source, id=_lengthened(source)) if count[source.id] > 1 else source
-            for source in sources
+def _with_unique_ids(files: list[FoundFile]) -> list[FoundFile]:
+    count = Counter(file.id for file in files)
+    while len(count) < len(files):
+        files = [
+            file._replace(id=_lengthened(file)) if count[file.id] > 1 else file for file in files
         ]
-        count = Counter(source.id for source in sources)
-    return sources
+        count = Counter(file.id for file in files)
+    return files
 
 
-def _lengthened(source: Source) -> str:
+def _lengthened(file: FoundFile) -> str:
     """Id with one more of the path's folders in front; whole paths are unique."""
-    parts = Path(os.path.abspath(source.path)).parts
-    return Path(*parts[-len(Path(source.id).parts) - 1 :]).as_posix()
+    parts = Path(file.absolute).parts
+    return Path(*parts[-len(Path(file.id).parts) - 1 :]).as_posix()

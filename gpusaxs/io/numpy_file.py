@@ -58,7 +58,7 @@ _DAMAGES = (
 )  # fmt: skip
 
 
-def matches(path: Path, head: bytes) -> bool:
+def matches(head: bytes) -> bool:
     """Whether the file begins as ``.npy``, or as a zip archive whose first member is one."""
     return head.startswith(_NPY_MAGIC) or (head.startswith(_ZIP_MAGIC) and b".npy" in head[:300])
 

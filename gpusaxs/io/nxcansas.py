@@ -52,7 +52,7 @@ _OPEN_ELSEWHERE = {
 _DAMAGES = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
-def matches(path: Path, head: bytes) -> bool:
+def matches(head: bytes) -> bool:
     """Whether the file begins as HDF5."""
     return head.startswith(_MAGIC)
 

@@ -37,19 +37,25 @@ _X_AXIS = re.compile(r'<column\s+key=["\s]*X["\s]*>(.*?)</column>', re.DOTALL)
 _UNIT = re.compile(r'key=["\s]*unit["\s]*>([^<]*)<')
 
 
-def matches(path: Path, head: bytes) -> bool:
+def matches(head: bytes) -> bool:
     """Whether the header has eight whole numbers in its third line and five in its fourth."""
     if b"\x00" in head:
         return False
-    # To decode more than is looked at would cost time with every text file.
-    _, *rest = head.split(b"\n", _LINES_LOOKED_AT)
+    # To decode more than is looked at, or at all, would cost time with every text file.
+    first, *rest = head.split(b"\n", _LINES_LOOKED_AT)
     behind = len(rest[-1]) if len(rest) == _LINES_LOOKED_AT else 0
+    if len(rest) > 1 and b"." in rest[1] and b"\r" not in head[: len(first) + len(rest[0]) + 2]:
+        return False
     return _HEADER.match(decode(head[: len(head) - behind])) is not None
 
 
-def read(path: Path, curve_id: str, q_unit: str | None = None) -> list[Sample]:
+def read(
+    path: Path, curve_id: str, q_unit: str | None = None, content: bytes | None = None
+) -> list[Sample]:
     """Curve of a ``.pdh`` file, with as many points as it declares."""
-    header, rows, trailer = _parts(read_content(path, "a .pdh file"))
+    if content is None:
+        content = read_content(path, "a .pdh file")
+    header, rows, trailer = _parts(content)
     if rows.shape[1] not in (2, 3):
         raise ReadError(f"has {rows.shape[1]} columns: expected q, intensity and sigma")
     columns = np.ascontiguousarray(rows.T)

@@ -7,7 +7,7 @@ import os
 import pkgutil
 from functools import cache
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, TypeGuard, cast
 
 import gpusaxs.io
 from gpusaxs.errors import ReadError
@@ -31,6 +31,7 @@ _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", "is a TIFF image: integrate it to a curve first"),
     (b"<", "is an XML or HTML file: save the curve as text or NXcanSAS instead"),
 )
+_FOREIGN_MAGICS = tuple(magic for magic, _ in _FOREIGN)
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _CONTROL = bytes(sorted({*range(9), *range(14, 26), *range(27, 32), 127}))
 
@@ -43,14 +44,22 @@ class Reader(Protocol):
 
     NAME: str
 
-    def matches(self, path: Path, head: bytes) -> bool:
+    def matches(self, head: bytes) -> bool:
         """Whether the first bytes of a file are of this format."""
 
-    def read(self, path: Path, curve_id: str, q_unit: str | None = None) -> list[Sample]:
-        """Curves of the file; raises ReadError or OSError."""
+
+class CurveReader(Reader, Protocol):
+    """A module for a format that holds one curve a file."""
+
+    def read(
+        self, path: Path, curve_id: str, q_unit: str | None = None, content: bytes | None = None
+    ) -> list[Sample]:
+        """Curve of the file, or of its content where the caller has that already.
+
+        Raises ReadError or OSError.
+        """
 
 
-@runtime_checkable
 class StackReader(Reader, Protocol):
     """A module for a format that can hold several curves in one file."""
 
@@ -64,37 +73,36 @@ class StackReader(Reader, Protocol):
 
 
 @cache
-def readers() -> tuple[Reader, ...]:
+def readers() -> tuple[CurveReader | StackReader, ...]:
     """All readers, in the order in which they are asked."""
     names = sorted(module.name for module in pkgutil.iter_modules(gpusaxs.io.__path__))
     modules = [importlib.import_module(f"gpusaxs.io.{name}") for name in names]
     found = [module for module in modules if hasattr(module, "NAME")]
     found.sort(key=lambda module: bool(getattr(module, "LAST_RESORT", False)))
-    return tuple(cast(Reader, module) for module in found)
+    return tuple(cast(CurveReader | StackReader, module) for module in found)
 
 
 @cache
 def stack_readers() -> tuple[StackReader, ...]:
     """Readers of the formats that can hold several curves."""
-    return tuple(reader for reader in readers() if isinstance(reader, StackReader))
+    return tuple(reader for reader in readers() if reads_stacks(reader))
 
 
-def as_stack_reader(reader: Reader) -> StackReader | None:
-    """Reader as one of several curves; None where its format holds one."""
-    return next((stack for stack in stack_readers() if stack is reader), None)
+def reads_stacks(reader: CurveReader | StackReader) -> TypeGuard[StackReader]:
+    """Whether a reader's format can hold several curves in one file."""
+    return hasattr(reader, "extent")
 
 
-def reader_for(path: Path) -> Reader:
-    """Reader of a file, chosen by its content.
+def reader_for(head: bytes) -> CurveReader | StackReader:
+    """Reader of a file, chosen by its first `HEAD_BYTES`.
 
     Raises
     ------
     ReadError
         If no reader knows the content; the message says what the file is.
     """
-    head = first_bytes(os.fspath(path), HEAD_BYTES)
     for reader in readers():
-        if reader.matches(path, head):
+        if reader.matches(head):
             return reader
     raise ReadError(_what_it_is(head))
 
@@ -122,6 +130,8 @@ def foreign_format(head: bytes) -> str | None:
     start = head.removeprefix(_BYTE_ORDER_MARKS[0])
     if head.startswith(_BYTE_ORDER_MARKS[1:]):
         start = head[2:].replace(b"\x00", b"")
+    if not start.lstrip().startswith(_FOREIGN_MAGICS):
+        return None
     for magic, sentence in _FOREIGN:
         if start.startswith(magic) or (magic == b"<" and start.lstrip().startswith(magic)):
             return sentence

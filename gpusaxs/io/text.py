@@ -34,18 +34,21 @@ _LABELS = {
 }
 
 
-def matches(path: Path, head: bytes) -> bool:
+def matches(head: bytes) -> bool:
     """Whether the file begins with text that is no markup."""
     return looks_like_text(head)
 
 
-def read(path: Path, curve_id: str, q_unit: str | None = None) -> list[Sample]:
+def read(
+    path: Path, curve_id: str, q_unit: str | None = None, content: bytes | None = None
+) -> list[Sample]:
     """Curve of the longest table in a text file.
 
     The columns are q, intensity and, from three columns on, sigma. Labels are heeded in tables of
     four and more columns only, where they name q and intensity.
     """
-    content = read_content(path, "a text")
+    if content is None:
+        content = read_content(path, "a text")
     values, header, footer = _table(content)
     if q_unit is None and _ANGLE.search(header):
         raise ReadError("gives intensity over the scattering angle: convert the angle to q first")
@@ -54,7 +57,7 @@ def read(path: Path, curve_id: str, q_unit: str | None = None) -> list[Sample]:
     return to_samples([curve], FileIdentity(path, curve_id, NAME, q_unit))
 
 
-def read_content(path: Path, kind: str) -> bytes:
+def read_content(path: str | Path, kind: str) -> bytes:
     """Bytes of a file of some kind; ReadError where they are too many for one curve."""
     # Each call of the system hands the interpreter's lock over: these are the fewest.
     file = os.open(path, os.O_RDONLY)
