@@ -32,8 +32,8 @@ from gpusaxs.units import check_q_unit
 
 Json = dict[str, Any]
 
-# While some blocks are computed, one is read and one is written.
-_BESIDE_COMPUTING = 1
+BESIDE_COMPUTING = 1
+"""Workers beside those that compute: while these keep all cores busy, one reads and writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +345,7 @@ class BlockLine:
             Step("computing", processor, at_once=at_once),
             Step("writing", self._write, needs_serial=True),
         )
-        workers = at_once + _BESIDE_COMPUTING
+        workers = at_once + BESIDE_COMPUTING
         in_flight = workers + 1 if blocks_in_flight is None else blocks_in_flight
         self._began = time.perf_counter()
         try:

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from gpusaxs import GpusaxsError, __version__
+from gpusaxs.cli.check import check
 from gpusaxs.cli.demo import demo
 from gpusaxs.cli.info import info
 from gpusaxs.cli.pipeline import pipeline
@@ -19,6 +20,7 @@ from gpusaxs.cli.process import process
 from gpusaxs.cli.show import show
 from gpusaxs.cli.simulate import simulate
 from gpusaxs.cli.stages import stages
+from gpusaxs.cli.verify import verify
 
 WRONG_COMMAND = 2
 
@@ -64,7 +66,7 @@ def options(
     """
 
 
-for command in (process, show, plot, stages, info, simulate, demo):
+for command in (process, check, verify, show, plot, stages, info, simulate, demo):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 

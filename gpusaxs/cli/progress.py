@@ -15,6 +15,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from gpusaxs.archive.run import Progress
+from gpusaxs.io.numeric_block import find_plain_block
 from gpusaxs.kernels import cache
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.runtime import Runtime
@@ -99,7 +100,10 @@ def _bar() -> Bar:
 
 
 def compile_kernels(backend: str, workers: int | None, pipeline: Pipeline) -> None:
-    """Load or compile the kernels of a pipeline; say so where none are kept from earlier."""
+    """Load or compile the kernels of a pipeline, and that which reads text.
+
+    It says so where none are kept from earlier.
+    """
     folder = cache.folder()
     kept = "for this time alone" if folder is None else f"once, and kept in {folder}"
     none_kept = folder is None or not any(folder.iterdir())
@@ -107,6 +111,7 @@ def compile_kernels(backend: str, workers: int | None, pipeline: Pipeline) -> No
         typer.echo(f"Compiling kernels {kept}: up to half a minute ...", err=True)
     began = time.perf_counter()
     Runtime(backend, workers, pipeline).run([_three_lines()])
+    find_plain_block(b"0.1 1.0\n0.2 2.0\n")
     seconds = time.perf_counter() - began
     if none_kept:
         typer.echo(f"Compiled in {seconds:.0f} s.", err=True)
