@@ -26,7 +26,7 @@ from benchmarks.curves import Curves, seven_line_curves
 from gpusaxs.archive.run import process_archive
 from gpusaxs.io.nxcansas import write_stack
 
-_DIFFERENT = 1000
+_DIFFERENT = 200
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,8 @@ _MEASUREMENTS: dict[str, Callable[[Path], Measured]] = {
 }
 
 
-def _in_process(what: str, path: Path) -> Measured:
+def in_process(what: str, path: Path) -> Measured:
+    """Measure something in a process of its own: see `_MEASUREMENTS`."""
     command = [sys.executable, "-m", "benchmarks.archive", "--measure", what, str(path)]
     ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Measured(**json.loads(ended.stdout))
@@ -206,14 +207,14 @@ def measure_archives(curves: int, files: int, rounds: int) -> ArchiveReport:
 
         def turns(*measurements: tuple[str, str]) -> list[Measured]:
             found = [
-                [_in_process(what, folder / name) for what, name in measurements]
+                [in_process(what, folder / name) for what, name in measurements]
                 for _ in range(rounds)
             ]
             return [min(each, key=lambda one: one.seconds) for each in zip(*found, strict=True)]
 
         stack, memory = turns(("archive", "stack.h5"), ("stack in memory", "stack.h5"))
         texts, texts_memory = turns(("archive", "texts"), ("texts in memory", "texts"))
-        smaller = _in_process("archive", folder / "quarter.h5")
+        smaller = in_process("archive", folder / "quarter.h5")
     return ArchiveReport(stack, memory, smaller, texts, texts_memory)
 
 

@@ -18,6 +18,7 @@ from scipy.signal import find_peaks, savgol_coeffs, savgol_filter
 
 import gpusaxs
 from benchmarks import peers
+from benchmarks.archive import ArchiveReport
 from benchmarks.curves import Curves
 from benchmarks.runtime import RuntimeReport, measure_runtime
 from gpusaxs.backends.numpy import NumpyBackend, available_cores
@@ -85,6 +86,7 @@ class Report:
     kernels: dict[str, tuple[float, float]]
     memory: float
     runtime: RuntimeReport
+    archives: ArchiveReport
 
     def document(self) -> dict[str, Any]:
         """Return the report as plain numbers and words."""
@@ -188,7 +190,13 @@ def kernels_beside_scipy(curves: Curves, rounds: int) -> dict[str, tuple[float, 
     }
 
 
-def measure(curves: Curves, peers_curves: int, rounds: int, memory: Callable[[], float]) -> Report:
+def measure(
+    curves: Curves,
+    peers_curves: int,
+    rounds: int,
+    memory: Callable[[], float],
+    archives: Callable[[], ArchiveReport],
+) -> Report:
     """Measure everything; gpusaxs and its peers take turns, so that both see the same machine."""
     few = curves.first(peers_curves)
     bare = without_phase()
@@ -218,4 +226,5 @@ def measure(curves: Curves, peers_curves: int, rounds: int, memory: Callable[[],
         kernels=kernels_beside_scipy(curves.first(2000), rounds),
         memory=memory(),
         runtime=measure_runtime(curves, rounds),
+        archives=archives(),
     )

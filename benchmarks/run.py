@@ -8,9 +8,12 @@ import warnings
 from pathlib import Path
 
 from benchmarks import peers
+from benchmarks.archive import measure_archives
 from benchmarks.curves import COUNTS, LINES, seven_line_curves
 from benchmarks.measure import Report, measure
 from benchmarks.test_limits import memory_ratio
+
+ARCHIVE_ROUNDS = 2
 
 # What stage a kernel belongs to, where its name does not say it.
 _STAGE = {
@@ -73,6 +76,7 @@ def markdown(report: Report) -> str:
         ],
     )
     runtime = "\n\n".join(report.runtime.lines())
+    archives = "\n\n".join(report.archives.lines())
     return f"""# Speed
 
 Measured on {report.machine.date} on {report.machine.cores} cores of an {report.machine.processor} \
@@ -111,6 +115,13 @@ given, these included, at the peak.
 
 {runtime}
 
+## Archives
+
+Each a process of its own, the best of {ARCHIVE_ROUNDS} rounds in turns with the same curves in \
+memory (`python -m benchmarks.archive`).
+
+{archives}
+
 ## On a GPU
 
 Nothing was measured on a GPU yet: the CUDA drivers are compiled to PTX and run in Numba's \
@@ -124,6 +135,8 @@ def main() -> None:
     parser.add_argument("--curves", type=int, default=20000, help="curves for gpusaxs")
     parser.add_argument("--peers-curves", type=int, default=500, help="curves for the peers")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured")
+    parser.add_argument("--archive-curves", type=int, default=200_000, help="curves of a stack")
+    parser.add_argument("--files", type=int, default=20_000, help="text files")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument(
         "--markdown", action="store_true", help="print nothing but the content of RESULTS.md"
@@ -131,9 +144,15 @@ def main() -> None:
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     if not asked.markdown:
-        print(f"Simulating {asked.curves:,} curves and measuring, which takes a minute or two ...")
+        print(f"Simulating {asked.curves:,} curves and measuring, which takes ten minutes ...")
     curves = seven_line_curves(asked.curves)
-    report = measure(curves, min(asked.peers_curves, asked.curves), asked.rounds, memory_ratio)
+    report = measure(
+        curves,
+        min(asked.peers_curves, asked.curves),
+        asked.rounds,
+        memory_ratio,
+        lambda: measure_archives(asked.archive_curves, asked.files, ARCHIVE_ROUNDS),
+    )
     print(markdown(report), end="" if asked.markdown else "\n")
     if asked.json:
         asked.json.write_text(json.dumps(report.document(), indent=2) + "\n")

@@ -61,8 +61,8 @@ def options(
 ) -> None:
     """Find the peaks, phases and lattice parameters of SAXS curves.
 
-    Exit codes: 0 all done; 1 some curves or files failed, the rest is done; 2 nothing was done
-    because the command itself was wrong.
+    Exit codes: 0 all done; 1 some curves or files failed and the rest is done, or a run stopped
+    early; 2 nothing was done because the command itself was wrong.
     """
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 BackendName = Literal["auto", "numpy", "cuda"]
 ExecutorName = Literal["workpool", "serial"]
 SOME_FAILED = 1
+# As shells have it: 128 and the number of the signal.
+INTERRUPTED = 130
 
 
 def process(
@@ -116,13 +118,19 @@ def process(
     from gpusaxs.cli.report import print_ending, print_run
     from gpusaxs.pipeline import Pipeline
 
+    if resume and overwrite:
+        raise typer.BadParameter("Expected one of --resume and --overwrite.", param_hint="--resume")
     _check_options(inputs, from_run, q_unit, block_size, limit, fail_fast=fail_fast)
     if pipeline is None and from_run is not None:
         chosen = pipeline_of(from_run)
     else:
         chosen = Pipeline.load(pipeline or "standard")
     chosen = chosen.with_settings(settings or ())
-    with ProgressDisplay(chosen, backend, workers) as progress, _bus(trace, events) as bus:
+    with (
+        _told_how_to_go_on(output),
+        ProgressDisplay(chosen, backend, workers) as progress,
+        _bus(trace, events) as bus,
+    ):
         if from_run is not None:
             summary = reprocess_run(
                 from_run,
@@ -165,6 +173,16 @@ def process(
         typer.echo(f"Tables as CSV: {csv}")
     if not summary.all_well:
         raise typer.Exit(SOME_FAILED)
+
+
+@contextmanager
+def _told_how_to_go_on(output: Path) -> Iterator[None]:
+    """Say how an interrupted run goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        typer.echo(f"Interrupted. The same command with --resume goes on with {output}.", err=True)
+        raise typer.Exit(INTERRUPTED) from error
 
 
 def _check_options(

@@ -1,0 +1,50 @@
+"""Archives cost little beside their curves: small sizes of `benchmarks.archive`."""
+
+import pytest
+
+from benchmarks.archive import in_process, make_stack, make_texts
+
+TRIALS = 4
+# With fewer blocks than are in flight together, and for a second or two, more than for an archive.
+STACK = 1.6
+TEXTS = 2.0
+GROWTH = 1.15
+
+
+def best_ratio(archive, memory, limit):
+    """Time of an archive over that of its curves in memory; a busy machine may spoil some."""
+    ratios = []
+    while len(ratios) < TRIALS and min(ratios, default=limit) >= limit:
+        ratios.append(archive().seconds / memory().seconds)
+    return min(ratios)
+
+
+@pytest.mark.slow
+def test_a_stack_costs_little_beside_its_curves_in_memory(tmp_path):
+    make_stack(tmp_path / "stack.h5", 8000)
+    ratio = best_ratio(
+        lambda: in_process("archive", tmp_path / "stack.h5"),
+        lambda: in_process("stack in memory", tmp_path / "stack.h5"),
+        STACK,
+    )
+    assert ratio < STACK
+
+
+@pytest.mark.slow
+def test_text_files_cost_little_beside_their_curves_in_memory(tmp_path):
+    make_texts(tmp_path / "texts", 4000)
+    ratio = best_ratio(
+        lambda: in_process("archive", tmp_path / "texts"),
+        lambda: in_process("texts in memory", tmp_path / "texts"),
+        TEXTS,
+    )
+    assert ratio < TEXTS
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_archive(tmp_path):
+    peaks = []
+    for curves in (6000, 18000):
+        make_stack(tmp_path / "stack.h5", curves)
+        peaks.append(in_process("archive", tmp_path / "stack.h5").peak)
+    assert peaks[1] < GROWTH * peaks[0]
