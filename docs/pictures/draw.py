@@ -1,10 +1,12 @@
-"""Draw the pictures of docs/runtime.md: ``python docs/pictures/draw.py``."""
+"""Draw the pictures of the pages in docs: ``python docs/pictures/draw.py``."""
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -12,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
+from gpusaxs.archive.workpool import Outcome, Step, Workpool
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.flow import Flow
 
@@ -135,9 +138,46 @@ def draw_interceptors(path: Path) -> None:
     figure.savefig(path)
 
 
+def draw_workpool(path: Path) -> None:
+    """Draw which worker does what with which block, from a run of steps that sleep."""
+    seconds = {"reading": 0.10, "computing": 0.35, "writing": 0.05}
+    drawn: list[tuple[str, str, int, float]] = []
+    began = time.perf_counter()
+
+    def step(name: str, **how: Any) -> Step:
+        def work(block: int) -> int:
+            start = time.perf_counter() - began
+            time.sleep(seconds[name])
+            drawn.append((threading.current_thread().name, name, block, start))
+            return block
+
+        return Step(name, work, **how)
+
+    steps = (step("reading", at_once=1), step("computing", at_once=2), step("writing",
+             needs_serial=True))  # fmt: skip
+    Workpool(steps, workers=3, in_flight=4).run(iter(range(8)), Outcome())
+    figure = Figure(figsize=(9, 2.0), layout="constrained")
+    ax = figure.subplots()
+    workers = sorted({worker for worker, *_ in drawn})
+    for worker, name, block, start in drawn:
+        y, colour = workers.index(worker), COLOURS[list(seconds).index(name)]
+        box(ax, start + seconds[name] / 2, y, 0.97 * seconds[name], str(block), colour)
+    for place, name in enumerate(seconds):
+        ax.text(0.02 + 0.2 * place, -0.75, name, color=COLOURS[place], fontsize=9)
+    ax.set_xlim(-0.02, max(start for *_, start in drawn) + 0.1)
+    ax.set_ylim(len(workers) - 0.5, -1.0)
+    ax.set_yticks(range(len(workers)), [f"worker {n}" for n in range(len(workers))])
+    ax.set_xticks([])
+    ax.set_xlabel("time")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    figure.savefig(path)
+
+
 if __name__ == "__main__":
     mpl.rcParams["svg.hashsalt"] = "gpusaxs"
     mpl.rcParams["svg.fonttype"] = "none"
     draw_launches(HERE / "scheduling.svg", None, None)
     draw_launches(HERE / "checkpoint.svg", "phase", 4)
     draw_interceptors(HERE / "interceptors.svg")
+    draw_workpool(HERE / "workpool.svg")
