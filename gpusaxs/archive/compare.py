@@ -24,8 +24,8 @@ class Difference:
     Parameters
     ----------
     size
-        Of the difference over the larger of the two; infinite where they are no numbers, or one
-        of them is missing.
+        Of the difference over the larger of the two; infinite where one of them is missing, and
+        where they are no measured numbers: a word, a count or a truth is right or wrong.
     """
 
     id: str
@@ -120,7 +120,7 @@ class Comparison:
         if pa.types.is_list(kind) and pa.types.is_floating(kind.value_type):
             sizes = np.array(list(_list_sizes(stored, again)))
         elif pa.types.is_floating(kind):
-            sizes = difference_sizes(_numbers(stored), _numbers(again))
+            sizes = _sizes(stored.combine_chunks(), again.combine_chunks())
         else:
             before, now = stored.to_pylist(), again.to_pylist()
             differ = [a != b for a, b in zip(before, now, strict=True)]
@@ -156,24 +156,29 @@ class Comparison:
 
 def difference_sizes(stored: FloatArray, again: FloatArray) -> FloatArray:
     """Size of each difference over the larger of the two numbers; NaN equals NaN."""
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         size = np.abs(stored - again) / np.maximum(np.abs(stored), np.abs(again))
     same = (stored == again) | (np.isnan(stored) & np.isnan(again))
     return np.where(same, 0.0, np.where(np.isnan(size), np.inf, size))
 
 
-def _numbers(column: pa.ChunkedArray) -> FloatArray:
-    return np.asarray(column.combine_chunks().to_numpy(zero_copy_only=False), np.float64)
+def _sizes(stored: pa.Array, again: pa.Array) -> FloatArray:
+    """Size of each difference; infinite where one of the two is missing, which is not NaN."""
+    numbers = (column.to_numpy(zero_copy_only=False) for column in (stored, again))
+    missing = [column.is_null().to_numpy(zero_copy_only=False) for column in (stored, again)]
+    return np.where(missing[0] == missing[1], difference_sizes(*numbers), np.inf)
 
 
 def _list_sizes(stored: pa.ChunkedArray, again: pa.ChunkedArray) -> Iterator[float]:
     """Largest difference in each row of lists; infinite where their lengths differ."""
     for before, now in zip(stored, again, strict=True):
-        a, b = (np.array(one.as_py(), np.float64) for one in (before, now))
-        if a.shape != b.shape:
+        a, b = before.values, now.values
+        if a is None or b is None:
+            yield 0.0 if a is b else np.inf
+        elif len(a) != len(b):
             yield np.inf
         else:
-            yield float(difference_sizes(a, b).max(initial=0.0))
+            yield float(_sizes(a, b).max(initial=0.0))
 
 
 def _shown(value: Any) -> Any:

@@ -83,6 +83,11 @@ class BlockRecord:
     parts: dict[str, str]
     files: list[ReadFile] = field(default_factory=list)
 
+    @property
+    def file_numbers(self) -> range:
+        """Numbers of the input files of which it holds curves."""
+        return range(self.start.file, self.stop.file + (1 if self.stop.frame else 0))
+
     @classmethod
     def from_json(cls, given: Json) -> BlockRecord:
         """Read what `asdict` gives."""
@@ -102,7 +107,8 @@ def part_path(path: Path, table: str, block: int) -> Path:
 
 
 def encoded(rows: pa.Table) -> pa.Buffer:
-    """Return a table as Parquet."""
+    """Return a table as Parquet; equal rows give equal bytes, whatever batch they come from."""
+    rows = _with_own_words(rows)
     words = [
         column.name
         for column in rows.schema
@@ -112,6 +118,15 @@ def encoded(rows: pa.Table) -> pa.Buffer:
     # Measured numbers do not repeat: a dictionary of them costs time and saves nothing.
     pq.write_table(rows, sink, compression="zstd", use_dictionary=words)
     return sink.getvalue()
+
+
+def _with_own_words(rows: pa.Table) -> pa.Table:
+    """Let dictionaries have the words that are used, in the order in which they first are."""
+    for place, column in enumerate(rows.schema):
+        if pa.types.is_dictionary(column.type):
+            words = rows[column.name].cast(column.type.value_type).combine_chunks()
+            rows = rows.set_column(place, column, words.dictionary_encode())
+    return rows
 
 
 def part_hashes(parts: Mapping[str, pa.Buffer]) -> dict[str, str]:

@@ -29,7 +29,12 @@ from gpusaxs.archive.plan import Block, BlockLimits, ListedFile, Planner
 from gpusaxs.archive.reading import BlockReader, CurvesRead, read_frames
 from gpusaxs.archive.reprocess import Again, plan_again, restore, starts_over
 from gpusaxs.archive.run import BlockLine, OnProgress, Summary, begin
-from gpusaxs.archive.settings import changed_files, stage_fingerprints, versions
+from gpusaxs.archive.settings import (
+    changed_files,
+    has_changed,
+    stage_fingerprints,
+    versions,
+)
 from gpusaxs.archive.stored_curves import batch_of_curves, curve_table, origins_of
 from gpusaxs.archive.workpool import ExecutorName
 from gpusaxs.batch import SampleBatch
@@ -81,9 +86,10 @@ def reprocess_run(
     ------
     RunDirectoryError
         If the run is not complete, the pipeline is its own, or inputs are needed and have
-        changed; or if something is in the way at `output`.
+        changed; or if something is in the way at `output`, such as the run itself.
     """
     stored = _StoredRun.open(Path(run))
+    _check_output(stored, Path(output))
     again = _plan(stored, pipeline)
     explain(again.explanation)
     if not again.from_curves:
@@ -105,7 +111,8 @@ def reprocess_run(
         try:
             with Fingerprints(stored.files) as fingerprints, runtime.new_run() as current:
                 reader = BlockReader(stored.files, stored.description["q_unit"], fingerprints)
-                line = BlockLine(writer, runtime, current, progress, None, fail_fast=False)
+                limit = stored.description["limit"]
+                line = BlockLine(writer, runtime, current, progress, limit, fail_fast=False)
                 return line.run(
                     stored.blocks(without=writer),
                     _StoredReader(stored, again, reader),
@@ -186,8 +193,18 @@ def _plan(stored: _StoredRun, pipeline: Pipeline) -> Again:
     return again
 
 
+def _check_output(stored: _StoredRun, output: Path) -> None:
+    """Refuse to replace what is read, or a folder that it lies in."""
+    if stored.path.resolve().is_relative_to(output.resolve()):
+        raise RunDirectoryError(
+            f"The run {stored.path} is read and cannot be replaced by {output}. Give --output "
+            "another place."
+        )
+
+
 def _check_inputs(stored: _StoredRun) -> None:
-    changed = changed_files(stored.path, stored.files)
+    needed = {number for record in stored.records.values() for number in record.file_numbers}
+    changed = changed_files(stored.path, [stored.files[number] for number in sorted(needed)])
     if changed:
         shown = "\n  ".join(changed[:_SHOWN])
         more = f"\n  ... and {len(changed) - _SHOWN:,} more" if len(changed) > _SHOWN else ""
@@ -225,7 +242,10 @@ class _StoredReader:
         self._again = again
         self._reader = reader
         self._planner = stored.planner()
-        self._files = {file.path: file for file in stored.files}
+        self._files = {file.path: number for number, file in enumerate(stored.files)}
+        self._known = {
+            file.file: file for record in stored.records.values() for file in record.files
+        }
 
     def __call__(self, block: Block) -> _StoredBlock:
         """Read a block."""
@@ -249,8 +269,9 @@ class _StoredReader:
         """Read the curves of rows of samples, one by one: they are few."""
         q_unit = self._stored.description["q_unit"]
         for row in samples.select(["id", "source", "frame"]).to_pylist():
-            file = self._files[row["source"]]
-            if changed_files(self._stored.path, [file]):
+            number = self._files[row["source"]]
+            file = self._stored.files[number]
+            if has_changed(file, self._known.get(number)):
                 reason = f"has changed since the run {self._stored.path}"
                 yield Unread(row["id"], file.path, row["frame"], reason)
                 continue

@@ -12,6 +12,7 @@ import pyarrow as pa
 from gpusaxs.archive.blocks import BlockProcessor
 from gpusaxs.archive.compare import Comparison
 from gpusaxs.archive.directory import (
+    DESCRIPTION,
     INPUTS,
     BlockRecord,
     Json,
@@ -22,10 +23,11 @@ from gpusaxs.archive.directory import (
     read_records,
 )
 from gpusaxs.archive.fingerprints import Fingerprints, sha256
-from gpusaxs.archive.plan import Block, BlockLimits, ListedFile, Planner
+from gpusaxs.archive.plan import Block, BlockLimits, ListedFile, Planner, Position
 from gpusaxs.archive.reading import BlockReader, CurvesRead
 from gpusaxs.archive.settings import changed_files, stage_fingerprints, versions
 from gpusaxs.archive.workpool import ExecutorName, Outcome, Step, execute
+from gpusaxs.errors import RunDirectoryError
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.tables import Tables
@@ -114,7 +116,7 @@ def verify_run(
     Raises
     ------
     RunDirectoryError
-        If there is no run, or its list of inputs is missing.
+        If there is no run.
     ValueError
         If the sample is no share.
     """
@@ -127,7 +129,15 @@ def verify_run(
         Comparison(tolerance), len(records), sum(record.curves for record in records)
     )
     whole = _check_parts(path, description, records, found)
-    files = read_inputs(path)
+    try:
+        files = read_inputs(path)
+    except RunDirectoryError as error:
+        found.damaged.append(str(error))
+        return found
+    missing = _missing_blocks(description, records, len(files))
+    if missing:
+        found.damaged.append(f"{path / DESCRIPTION}: {missing}")
+        return found
     chosen = _with_same_inputs(_chosen(whole, sample), path, files, found)
     pipeline = Pipeline.from_document(description["pipeline"])
     _remark(description, pipeline, found)
@@ -185,6 +195,23 @@ def _check_parts(
     return whole
 
 
+def _missing_blocks(description: Json, records: Sequence[BlockRecord], files: int) -> str:
+    """Say which curves of a run that came to its end are in none of its blocks."""
+    if any(record.file_numbers.stop > files for record in records):
+        return f"has blocks of more files than the {files} that are listed"
+    if description["state"] != "complete":
+        return ""
+    place = Position(0, 0)
+    for record in records:
+        if record.start != place:
+            return f"block {record.block} does not begin where the one before it ends"
+        place = record.stop
+    limit, curves = description["limit"], sum(record.curves for record in records)
+    if place != Position(files, 0) and (limit is None or curves < limit):
+        return "the last block does not end with the last file"
+    return ""
+
+
 def _chosen(records: Sequence[BlockRecord], sample: float) -> list[BlockRecord]:
     """Return a share of the blocks, drawn from all over the run."""
     number = min(len(records), max(1, round(sample * len(records))))
@@ -196,19 +223,14 @@ def _with_same_inputs(
     records: Sequence[BlockRecord], path: Path, files: Sequence[ListedFile], found: Verification
 ) -> list[BlockRecord]:
     """Note inputs that have changed; return the blocks that can be computed from what they were."""
-    needed = {number for record in records for number in _files_of(record)}
+    needed = {number for record in records for number in record.file_numbers}
     changed = set(changed_files(path, [files[number] for number in sorted(needed)]))
     found.changed = [f"{name}: is not what it was" for name in sorted(changed)]
     return [
         record
         for record in records
-        if not any(files[number].path in changed for number in _files_of(record))
+        if not any(files[number].path in changed for number in record.file_numbers)
     ]
-
-
-def _files_of(record: BlockRecord) -> range:
-    """Numbers of the files of which a block has curves."""
-    return range(record.start.file, record.stop.file + (1 if record.stop.frame else 0))
 
 
 def _remark(description: Json, pipeline: Pipeline, found: Verification) -> None:

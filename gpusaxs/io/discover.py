@@ -8,11 +8,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from gpusaxs.errors import ReadError
 from gpusaxs.io.curves import Extent, check_frames
-from gpusaxs.io.recognise import HEAD_BYTES, first_bytes, reader_for, reads_stacks, stack_readers
+from gpusaxs.io.recognise import (
+    HEAD_BYTES,
+    CurveReader,
+    first_bytes,
+    reader_for,
+    reads_stacks,
+    stack_readers,
+)
 from gpusaxs.sample import Sample
 from gpusaxs.units import check_q_unit
 
@@ -144,7 +151,7 @@ def read(
         reader = reader_for(head)
         if reads_stacks(reader):
             return reader.read(source.path, source.id, unit, frames)
-        samples = reader.read(source.path, source.id, unit, content)
+        samples = cast(CurveReader, reader).read(source.path, source.id, unit, content)
     except OSError as error:
         raise ReadError(f"cannot be opened: {_reason(error)}") from error
     if frames is None:
