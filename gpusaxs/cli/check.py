@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpusaxs.cli.process import BackendName
+from gpusaxs.cli.options import (
+    INPUT_HELP,
+    Backend,
+    BlocksInFlight,
+    BlockSize,
+    QUnitOption,
+    Settings,
+    Workers,
+    check_unit,
+)
 
 if TYPE_CHECKING:
     from gpusaxs.archive.estimate import Estimate, Kind
@@ -23,40 +32,20 @@ _UNIT_FROM = {"argument": "--q-unit", "metadata": "the file", "guess": "a guess"
 def check(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Files, folders (with all below them) and patterns."),
+        typer.Argument(metavar="INPUT", help=INPUT_HELP),
     ],
     pipeline: Annotated[
         str, typer.Option(metavar="NAME|FILE.toml", help="A preset, or a pipeline of your own.")
     ] = "standard",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="STAGE.PARAMETER=VALUE", help="Change a parameter; repeatable."
-        ),
-    ] = None,
-    q_unit: Annotated[
-        str | None,
-        typer.Option(metavar="UNIT", help="1/nm or 1/angstrom; else each file's own, or a guess."),
-    ] = None,
-    backend: Annotated[
-        BackendName, typer.Option(help="Where to compute; auto takes a GPU where one works.")
-    ] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads; by default one a core.")
-    ] = None,
+    settings: Settings = None,
+    q_unit: QUnitOption = None,
+    backend: Backend = "auto",
+    workers: Workers = None,
     save_curves: Annotated[
         bool, typer.Option("--save-curves", help="Count the reduced curves in.")
     ] = False,
-    block_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="CURVES", help="Curves of a block; by default some tens of MB of them."
-        ),
-    ] = None,
-    blocks_in_flight: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="BLOCKS", help="Blocks that are in memory at once."),
-    ] = None,
+    block_size: BlockSize = None,
+    blocks_in_flight: BlocksInFlight = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -76,13 +65,8 @@ def check(
     from gpusaxs.archive.estimate import estimate
     from gpusaxs.cli.progress import compile_kernels
     from gpusaxs.pipeline import Pipeline
-    from gpusaxs.units import check_q_unit
 
-    if q_unit is not None:
-        try:
-            check_q_unit(q_unit)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--q-unit") from error
+    check_unit(q_unit)
     chosen = Pipeline.load(pipeline).with_settings(settings or ())
 
     def tell(step: str) -> None:

@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from gpusaxs.cli.options import (
+    INPUT_HELP,
+    Backend,
+    BlocksInFlight,
+    BlockSize,
+    Executor,
+    QUnitOption,
+    Settings,
+    Workers,
+    check_unit,
+)
 
 if TYPE_CHECKING:
     from gpusaxs.runtime.events import EventBus
 
-BackendName = Literal["auto", "numpy", "cuda"]
-ExecutorName = Literal["workpool", "serial"]
 SOME_FAILED = 1
 # As shells have it: 128 and the number of the signal.
 INTERRUPTED = 130
@@ -25,9 +35,7 @@ def process(
     ],
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="INPUT...", help="Files, folders (with all below them) and patterns."
-        ),
+        typer.Argument(metavar="INPUT...", help=INPUT_HELP),
     ] = None,
     from_run: Annotated[
         Path | None,
@@ -44,22 +52,10 @@ def process(
             help="A preset, or a pipeline of your own; by default standard, or that of --from-run.",
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="STAGE.PARAMETER=VALUE", help="Change a parameter; repeatable."
-        ),
-    ] = None,
-    q_unit: Annotated[
-        str | None,
-        typer.Option(metavar="UNIT", help="1/nm or 1/angstrom; else each file's own, or a guess."),
-    ] = None,
-    backend: Annotated[
-        BackendName, typer.Option(help="Where to compute; auto takes a GPU where one works.")
-    ] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads; by default one a core.")
-    ] = None,
+    settings: Settings = None,
+    q_unit: QUnitOption = None,
+    backend: Backend = "auto",
+    workers: Workers = None,
     save_curves: Annotated[
         bool, typer.Option("--save-curves", help="Keep the reduced curves in the run.")
     ] = False,
@@ -74,20 +70,9 @@ def process(
         int | None,
         typer.Option(min=1, metavar="CURVES", help="End after so many curves."),
     ] = None,
-    block_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="CURVES", help="Curves of a block; by default some tens of MB of them."
-        ),
-    ] = None,
-    blocks_in_flight: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="BLOCKS", help="Blocks that are in memory at once."),
-    ] = None,
-    executor: Annotated[
-        ExecutorName,
-        typer.Option(help="serial does one block after another; the files are the same."),
-    ] = "workpool",
+    block_size: BlockSize = None,
+    blocks_in_flight: BlocksInFlight = None,
+    executor: Executor = "workpool",
     csv: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Write the three tables there as CSV too."),
@@ -195,8 +180,6 @@ def _check_options(
     fail_fast: bool,
 ) -> None:
     """Refuse options that do not go together, and a unit that is none."""
-    from gpusaxs.units import check_q_unit
-
     if bool(inputs) == (from_run is not None):
         raise typer.BadParameter("Expected either INPUT or --from-run.", param_hint="INPUT")
     if from_run is not None:
@@ -212,11 +195,7 @@ def _check_options(
                     "A run that is processed again keeps its curves and blocks. Leave it out.",
                     param_hint=name,
                 )
-    if q_unit is not None:
-        try:
-            check_q_unit(q_unit)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--q-unit") from error
+    check_unit(q_unit)
 
 
 @contextmanager

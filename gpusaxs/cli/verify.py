@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpusaxs.cli.process import BackendName, ExecutorName
+from gpusaxs.cli.options import BackendName, Executor, Workers
 
 if TYPE_CHECKING:
     from gpusaxs.archive.verify import Verification
@@ -24,15 +24,11 @@ def verify(
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="Largest relative difference that is none.")
     ] = 1e-6,
-    executor: Annotated[
-        ExecutorName, typer.Option(help="serial does one block after another.")
-    ] = "workpool",
+    executor: Executor = "workpool",
     backend: Annotated[
         BackendName | None, typer.Option(help="Where to compute; by default as the run.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads; by default one a core.")
-    ] = None,
+    workers: Workers = None,
 ) -> None:
     """Check that a run is whole, compute it again from its inputs, and list what differs.
 
