@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -180,6 +181,9 @@ class RunWriter:
                 f"Cannot make the run directory {path}: {error}. Give --output a place where you "
                 "may write."
             ) from error
+        except RunDirectoryError:
+            writer.close()
+            raise
         return writer
 
     @classmethod
@@ -265,7 +269,10 @@ class RunWriter:
     def close(self) -> None:
         """Let other processes have the run."""
         if self._journal is not None:
-            self._journal.close()
+            # A line that found no room is still in the buffer and fails once more: its block is
+            # not complete, which has been said.
+            with suppress(OSError):
+                self._journal.close()
             self._journal = None
 
     def _hold(self) -> None:
@@ -290,11 +297,10 @@ class RunWriter:
             (self.path / JOURNAL).unlink()
             return
         assert self._journal is not None
-        old = self._journal
-        kept = "".join(map(_line, whole))
-        _put(self.path / JOURNAL, kept.encode())
-        self._hold()
-        old.close()
+        with self._journal:
+            # The old journal is held until the new one is.
+            _put(self.path / JOURNAL, "".join(map(_line, whole)).encode())
+            self._hold()
         self._describe({"state": "running"})
 
 
@@ -466,10 +472,15 @@ def _lock(journal: IO[str], path: Path) -> None:
     """Hold a run's journal until it is closed, be it by the end of the process."""
     try:
         fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunDirectoryError(
-            f"Another process is at work on the run {path}. Wait for it, or stop it."
-        ) from error
+        # Since it was opened another process may have put a new one in its place, or have brought
+        # the run to its end: then this one is nobody's, and holds nothing.
+        if os.path.samestat(os.fstat(journal.fileno()), os.stat(path / JOURNAL)):
+            return
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    raise RunDirectoryError(
+        f"Another process is at work on the run {path}. Wait for it, or stop it."
+    )
 
 
 def _put(target: Path, content: bytes | pa.Buffer) -> None:
