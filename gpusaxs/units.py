@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+_LONGEST_KEPT = 2000
 
 QUnit = Literal["1/nm", "1/angstrom"]
 QUnitSource = Literal["argument", "metadata", "guess"]
@@ -62,8 +65,16 @@ def find_q_unit(text: str) -> QUnit | None:
 
     Returns None where nothing is stated, and where two statements disagree.
     """
+    # The files of a folder mostly have one header.
+    return _find_q_unit(text) if len(text) > _LONGEST_KEPT else _find_in_short(text)
+
+
+def _find_q_unit(text: str) -> QUnit | None:
     found = {_named(match) for match in _STATED.finditer(_plain(text))}
     return found.pop() if len(found) == 1 else None
+
+
+_find_in_short = lru_cache(64)(_find_q_unit)
 
 
 def guess_q_unit(q: ArrayLike) -> QUnit:

@@ -72,23 +72,39 @@ class Fingerprints:
                     path = self._files[file].path
                     self._begun[file] = self._pool.submit(self._unless_ended, path)
 
-    def end(self, file: int, content: bytes | None = None) -> ReadFile:
-        """Say that the last curve of a file was read; return what it was.
+    def end(self, file: int) -> ReadFile:
+        """Say that the last curve of a file was read; return what it was."""
+        self.begin(file)
+        listed = self._files[file]
+        with self._lock:
+            begun = self._begun.pop(file, None)
+        digest = sha256(listed.path) if begun is None else begun.result()
+        return ReadFile(file, digest, stat(listed.path) != (listed.size, listed.mtime_ns))
 
-        Parameters
-        ----------
-        content
-            All its bytes, where they are at hand.
+    def read_small(self, file: int) -> tuple[bytes, ReadFile] | None:
+        """Read a file at once, so that it is opened but once; return its bytes and what it was.
+
+        None where it is large, or cannot be opened.
         """
         listed = self._files[file]
-        if content is not None:
-            digest = hashlib.sha256(content).hexdigest()
-        else:
-            self.begin(file)
-            with self._lock:
-                begun = self._begun.pop(file, None)
-            digest = sha256(listed.path) if begun is None else begun.result()
-        return ReadFile(file, digest, stat(listed.path) != (listed.size, listed.mtime_ns))
+        if listed.size > SMALL:
+            return None
+        try:
+            opened = os.open(listed.path, os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            # One byte more tells whether that is all.
+            content = os.read(opened, listed.size + 1)
+            while len(content) != listed.size and (more := os.read(opened, _PIECE)):
+                content += more
+            found = os.fstat(opened)
+        except OSError:
+            return None
+        finally:
+            os.close(opened)
+        changed = (found.st_size, found.st_mtime_ns) != (listed.size, listed.mtime_ns)
+        return content, ReadFile(file, hashlib.sha256(content).hexdigest(), changed)
 
     def _unless_ended(self, path: str) -> str:
         return sha256(path, self._ended)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from gpusaxs.archive.directory import (
     BlockRecord,
     Json,
     RunWriter,
+    damaged_parts,
     read_description,
     read_inputs,
     read_part,
@@ -249,18 +250,25 @@ class _StoredReader:
 
     def __call__(self, block: Block) -> _StoredBlock:
         """Read a block."""
-        path = self._stored.path
         samples, peaks, phases = (
-            read_part(path, name, block.number) for name in ("samples", "peaks", "phases")
+            self._part(name, block.number) for name in ("samples", "peaks", "phases")
         )
         fresh = starts_over(self._again, samples)
         curves = None
         if self._again.from_curves:
-            curves = read_part(path, "curves", block.number)
+            curves = self._part("curves", block.number)
             read = [*self._some(samples.filter(pa.array(fresh)))]
         else:
             read = self._all(block).entries
         return _StoredBlock(block, Tables(samples, peaks, phases), curves, read, fresh)
+
+    def _part(self, name: str, block: int) -> pa.Table:
+        """Read a part that is what was written, lest its damage go into the new run."""
+        record = self._stored.records[block]
+        wrong = damaged_parts(self._stored.path, replace(record, parts={name: record.parts[name]}))
+        if wrong:
+            raise RunDirectoryError(f"{wrong[0]}. Process its files anew.")
+        return read_part(self._stored.path, name, block)
 
     def _all(self, block: Block) -> CurvesRead:
         return self._reader(self._planner.replay(block.number))

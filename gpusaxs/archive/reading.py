@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpusaxs.archive.fingerprints import SMALL, Fingerprints, ReadFile
+from gpusaxs.archive.fingerprints import Fingerprints, ReadFile
 from gpusaxs.archive.plan import Block, ListedFile, Unit
 from gpusaxs.errors import ReadError
 from gpusaxs.io import read
-from gpusaxs.io.text import read_content
 from gpusaxs.sample import Sample
 from gpusaxs.tables import Unread
 
@@ -53,33 +52,28 @@ class BlockReader:
 
     def __call__(self, block: Block) -> CurvesRead:
         """Read a block."""
+        fingerprints = self._fingerprints
         entries: list[Sample | Unread] = []
         ended: list[ReadFile] = []
         for unit in block.units:
-            content = self._content(unit)
-            if unit.begins and content is None:
-                self._fingerprints.begin(unit.file)
-            entries += self._read(unit, content)
+            whole = None if unit.frames or unit.problem else fingerprints.read_small(unit.file)
+            if whole is not None:
+                content, read = whole
+                entries += read_frames(self._files[unit.file], self._q_unit, None, content)
+                ended.append(read)
+                continue
+            if unit.begins:
+                fingerprints.begin(unit.file)
+            entries += self._read(unit)
             if unit.ends:
-                ended.append(self._fingerprints.end(unit.file, content))
+                ended.append(fingerprints.end(unit.file))
         return CurvesRead(block, entries, ended)
 
-    def _content(self, unit: Unit) -> bytes | None:
-        """Return the bytes of a small file of one curve: then it is opened but once."""
-        file = self._files[unit.file]
-        if unit.frames is not None or unit.problem or file.size > SMALL:
-            return None
-        try:
-            return read_content(file.path, "a file")
-        except (OSError, ReadError):
-            # Who reads it says why it cannot be.
-            return None
-
-    def _read(self, unit: Unit, content: bytes | None) -> Sequence[Sample | Unread]:
+    def _read(self, unit: Unit) -> Sequence[Sample | Unread]:
         file = self._files[unit.file]
         if unit.problem:
             return [Unread(file.id, file.path, 0, unit.problem)]
-        return read_frames(file, self._q_unit, unit.frames, content)
+        return read_frames(file, self._q_unit, unit.frames)
 
 
 def read_frames(

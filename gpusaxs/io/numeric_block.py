@@ -10,6 +10,7 @@ None.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -185,9 +186,18 @@ def _without_count(block: NumericBlock) -> NumericBlock:
 def _without_empty_columns(block: NumericBlock) -> NumericBlock:
     """Block without columns at its right end that hold no number, as spreadsheets write them."""
     columns = block.values.shape[1]
-    while columns > 2 and np.isnan(block.values[:, columns - 1]).all():
+    # The first number alone tells nearly always.
+    while (
+        columns > 2 and math.isnan(block.values[0, columns - 1]) and _is_empty(block, columns - 1)
+    ):
         columns -= 1
+    if columns == block.values.shape[1]:
+        return block
     return NumericBlock(block.values[:, :columns], block.start, block.stop)
+
+
+def _is_empty(block: NumericBlock, column: int) -> bool:
+    return bool(np.isnan(block.values[:, column]).all())
 
 
 def _why_no_table(longest: int) -> str:

@@ -125,7 +125,8 @@ def _check_table(values: FloatArray) -> None:
             "expected the columns q, intensity and, if known, sigma"
         )
     q = values[:, 0]
-    if rows > 2 and (q == np.rint(q)).all():
+    # The first number alone tells nearly always.
+    if rows > 2 and q[0] == np.rint(q[0]) and (q == np.rint(q)).all():
         raise ReadError(
             "holds whole numbers alone in its first column, channels or an image: expected q there"
         )
