@@ -73,6 +73,7 @@ def test_what_is_taken_can_be_put_back(shared):
     if not shared:
         for sample in given:
             sample.q = sample.q.copy()
+        given[-1].q *= 1.01
     batch = SampleBatch.from_samples(given, backend)
     assert (batch.q.shape[0] == 1) is shared
     rows = np.array([4, 1])

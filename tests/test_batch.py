@@ -48,10 +48,12 @@ def test_shorter_curves_are_padded_with_nan():
 def test_q_that_all_samples_share_is_kept_once():
     given = [Sample(name, Q, curve) for name, curve in zip("abc", curves(), strict=True)]
     shared = SampleBatch.from_samples(given, BACKEND)
-    own = SampleBatch.from_samples([Sample(s.id, Q.copy(), s.intensity) for s in given], BACKEND)
-    assert shared.q.shape == (1, 50)
-    assert own.q.shape == (3, 50)
-    for one, other in zip(shared.to_samples(), own.to_samples(), strict=True):
+    equal = SampleBatch.from_samples([Sample(s.id, Q.copy(), s.intensity) for s in given], BACKEND)
+    another = Sample("d", 2.0 * Q, given[0].intensity)
+    own = SampleBatch.from_samples([*given, another], BACKEND)
+    assert shared.q.shape == equal.q.shape == (1, 50)
+    assert own.q.shape == (4, 50)
+    for one, other in zip(shared.to_samples(), own.to_samples()[:3], strict=True):
         np.testing.assert_array_equal(one.q, other.q)
         np.testing.assert_array_equal(one.intensity, other.intensity)
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from gpusaxs.archive.directory import read_table
@@ -19,7 +20,7 @@ from gpusaxs.sample import EXPLANATIONS, CurveStatus, Verdict
 
 FAILURES_SHOWN = 200
 _SUMMARY_COLUMNS = ("verdict", "phase", "lattice", "status", "id", "reason")
-_NARROWEST = 100
+_NARROWEST, _WIDEST = 100, 10_000
 
 
 def print_summary(samples: pa.Table) -> None:
@@ -66,7 +67,8 @@ def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]], left: int
         table.add_row(*row)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console.width = max(_NARROWEST, console.measure(table).maximum)
+        wide = console.options.update_width(_WIDEST)
+        console.width = max(_NARROWEST, Measurement.get(console, wide, table).maximum)
     console.print(table)
     typer.echo()
 

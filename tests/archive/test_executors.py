@@ -178,7 +178,7 @@ def test_a_limit_gives_the_first_rows_and_opens_nothing_behind_them(
     files, serial, tmp_path, monkeypatch, limit, block_size, executor
 ):
     opened = []
-    for module, name in ((plan, "extent"), (reading, "read"), (reading, "read_content")):
+    for module, name in ((plan, "extent"), (reading, "read")):
         calls = getattr(module, name)
 
         def noted(source, *arguments, calls=calls):
@@ -186,6 +186,13 @@ def test_a_limit_gives_the_first_rows_and_opens_nothing_behind_them(
             return calls(source, *arguments)
 
         monkeypatch.setattr(module, name, noted)
+    read_small = fingerprints.Fingerprints.read_small
+
+    def noted_small(self, file):
+        opened.append(Path(self._files[file].path).name)
+        return read_small(self, file)
+
+    monkeypatch.setattr(fingerprints.Fingerprints, "read_small", noted_small)
     run = tmp_path / "run"
     summary = process(files, run, limit=limit, block_size=block_size, executor=executor)
     assert (summary.curves, summary.all_well) == (limit, True)
@@ -222,8 +229,7 @@ def test_large_files_that_are_hashed_beside_the_reading_have_the_same_hashes(
         return sha256(path, *arguments)
 
     monkeypatch.setattr(fingerprints, "sha256", noted)
-    for module in (fingerprints, reading):
-        monkeypatch.setattr(module, "SMALL", 10_000)
+    monkeypatch.setattr(fingerprints, "SMALL", 10_000)
     process(files, tmp_path / "run", executor=executor, block_size=7, save_curves=True)
     assert contents(tmp_path / "run") == contents(serial)
     beside = {path for path, thread in hashed.items() if thread.startswith("gpusaxs-hash")}
@@ -244,8 +250,7 @@ def test_a_run_that_is_interrupted_does_not_wait_for_the_hash_of_a_large_file(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(fingerprints, "sha256", slowly)
-    for module in (fingerprints, reading):
-        monkeypatch.setattr(module, "SMALL", 10_000)
+    monkeypatch.setattr(fingerprints, "SMALL", 10_000)
     with pytest.raises(KeyboardInterrupt):
         process(files, tmp_path / "run", executor="serial", block_size=1, progress=stop)
     assert told == [True]
