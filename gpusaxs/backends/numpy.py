@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +19,7 @@ from gpusaxs.backends.supervision import supervision, worker_name
 from gpusaxs.kernels.curve_kernel import CurveKernel, Role, scratch_shape
 
 CHUNK = 64
+MOST_BLOCKS = 4
 
 
 def available_cores() -> int:
@@ -27,19 +31,26 @@ class NumpyBackend:
     """Runs kernels on `workers` threads; the calling thread is one of them.
 
     Workers pull chunks of curves from a common counter, so uneven curves balance out. Kernels
-    release the GIL. Several threads may launch at once.
+    release the GIL. Several threads may launch at once: then they share the workers, because more
+    threads than cores take turns and keep each other from their caches.
     """
 
     name = "numpy"
     order: Literal["C", "F"] = "C"
     xp = np
-    blocks_in_flight = 2
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = available_cores() if workers is None else workers
         if self.workers < 1:
             raise ValueError(f"Expected at least 1 worker. Got {workers}.")
         self._pool = ThreadPoolExecutor(max(1, self.workers - 1), thread_name_prefix="gpusaxs")
+        self._launches = 0
+        self._lock = threading.Lock()
+
+    @property
+    def blocks_in_flight(self) -> int:
+        """See `Backend.blocks_in_flight`: a block for each worker, as far as memory goes."""
+        return min(self.workers, MOST_BLOCKS)
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """See `Backend.empty`."""
@@ -69,8 +80,9 @@ class NumpyBackend:
             return
         points = widest_row(kernel, arguments)
         driver = kernel.cpu_driver
-        starts = itertools.count(0, CHUNK)
         around = supervision()
+
+        starts = itertools.count(0, CHUNK)
 
         def work() -> None:
             began, done = time.perf_counter(), 0
@@ -85,14 +97,27 @@ class NumpyBackend:
             if around.observer is not None and done:
                 around.observer.kernel_ran(kernel.name, done, began, worker_name())
 
-        helpers = min(self.workers, -(-count // CHUNK)) - 1
-        running = [self._pool.submit(work) for _ in range(helpers)]
+        with self._share_of_workers() as share:
+            helpers = min(share, -(-count // CHUNK)) - 1
+            running = [self._pool.submit(work) for _ in range(helpers)]
+            try:
+                work()
+            finally:
+                wait(running)
+            for future in running:
+                future.result()
+
+    @contextmanager
+    def _share_of_workers(self) -> Iterator[int]:
+        """Count a launch; yield how many workers it may have beside those under way."""
+        with self._lock:
+            self._launches += 1
+            share = max(1, self.workers // self._launches)
         try:
-            work()
+            yield share
         finally:
-            wait(running)
-        for future in running:
-            future.result()
+            with self._lock:
+                self._launches -= 1
 
     def rows_at_once(self, points: int) -> int | None:
         """See `Backend.rows_at_once`: scratch is a row a worker, so there is no limit."""
