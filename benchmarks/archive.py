@@ -229,7 +229,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.measure:
         what, path = asked.measure
-        few = seven_line_curves(300)
+        few = gpusaxs.simulate(100, seed=1)
         gpusaxs.process(few.q, few.intensity, few.sigma, q_unit="1/nm", backend="numpy")
         print(json.dumps(asdict(_MEASUREMENTS[what](Path(path)))))
         return

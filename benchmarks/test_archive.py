@@ -21,7 +21,7 @@ def best_ratio(archive, memory, limit):
 
 @pytest.mark.slow
 def test_a_stack_costs_little_beside_its_curves_in_memory(tmp_path):
-    make_stack(tmp_path / "stack.h5", 8000)
+    make_stack(tmp_path / "stack.h5", 5000)
     ratio = best_ratio(
         lambda: in_process("archive", tmp_path / "stack.h5"),
         lambda: in_process("stack in memory", tmp_path / "stack.h5"),
@@ -32,7 +32,7 @@ def test_a_stack_costs_little_beside_its_curves_in_memory(tmp_path):
 
 @pytest.mark.slow
 def test_text_files_cost_little_beside_their_curves_in_memory(tmp_path):
-    make_texts(tmp_path / "texts", 4000)
+    make_texts(tmp_path / "texts", 2000)
     ratio = best_ratio(
         lambda: in_process("archive", tmp_path / "texts"),
         lambda: in_process("texts in memory", tmp_path / "texts"),
@@ -44,7 +44,7 @@ def test_text_files_cost_little_beside_their_curves_in_memory(tmp_path):
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_archive(tmp_path):
     peaks = []
-    for curves in (6000, 18000):
+    for curves in (6000, 15000):
         make_stack(tmp_path / "stack.h5", curves)
         peaks.append(in_process("archive", tmp_path / "stack.h5").peak)
     assert peaks[1] < GROWTH * peaks[0]

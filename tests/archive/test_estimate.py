@@ -239,7 +239,7 @@ def test_memory_grows_with_the_blocks_in_flight_and_their_size(mixed, monkeypatc
     monkeypatch.setattr(trial, "resident_bytes", lambda: 0)
 
     def memory(**options):
-        return estimate([mixed / "curves.h5"], backend="numpy", workers=1, **options).memory
+        return estimate([mixed / "curves.h5"], backend="numpy", workers=2, **options).memory
 
     one = memory(block_size=10, blocks_in_flight=1)
     assert 10 * 300 * 80 < one < 10 * 300 * 300
