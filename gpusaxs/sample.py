@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gpusaxs.kernels import status as codes
+from gpusaxs.metadata import Metadata
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,7 @@ class CurveStatus(IntFlag):
     Q_REORDERED = codes.Q_REORDERED
     Q_MERGED = codes.Q_MERGED
     Q_UNIT_GUESSED = codes.Q_UNIT_GUESSED
+    COLUMNS_GUESSED = codes.COLUMNS_GUESSED
     SIGMA_ESTIMATED = codes.SIGMA_ESTIMATED
     SIGMA_RESCALED = codes.SIGMA_RESCALED
     EDGES_TRIMMED = codes.EDGES_TRIMMED
@@ -73,6 +75,8 @@ EXPLANATIONS = {
     CurveStatus.Q_REORDERED: "q was not increasing: the points were sorted",
     CurveStatus.Q_MERGED: "points with the same q were averaged",
     CurveStatus.Q_UNIT_GUESSED: "the unit of q was guessed from its numbers: check it",
+    CurveStatus.COLUMNS_GUESSED: "the file does not name its columns: taken as q, intensity and "
+    "sigma: check them",
     CurveStatus.SIGMA_ESTIMATED: "sigma is missing or zero: estimated from the curve's own noise",
     CurveStatus.SIGMA_RESCALED: "sigma disagrees with the curve's own noise: rescaled to it",
     CurveStatus.EDGES_TRIMMED: "points shadowed at the edges of the detector were cut",
@@ -134,6 +138,8 @@ class Origin:
         ``"argument"``, ``"metadata"`` or ``"guess"``.
     format
         The name of the reader.
+    metadata
+        What the source says beside its numbers: see `gpusaxs.metadata.FIELDS`.
     """
 
     source: str = ""
@@ -141,6 +147,7 @@ class Origin:
     q_unit: str = "1/nm"
     q_unit_from: str = "argument"
     format: str = "memory"
+    metadata: Metadata = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,11 +13,21 @@ from numpy.typing import NDArray
 from gpusaxs.batch import FITTED_COLUMNS, SampleBatch, reflections
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.status import FAILURES
+from gpusaxs.metadata import FIELDS, MetadataField
 from gpusaxs.phases import PHASES
 from gpusaxs.sample import CurveStatus, FitStatus, Origin, Verdict
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _NUMBERS = pa.list_(pa.int32())
+META = "meta."
+
+
+def _type_of(field: MetadataField) -> pa.DataType:
+    if not field.is_text:
+        return pa.float64()
+    # No two curves are measured at the same time.
+    return pa.string() if field.name == "time" else _TEXT
+
 
 SAMPLES = pa.schema(
     [
@@ -41,10 +51,12 @@ SAMPLES = pa.schema(
         ("format", _TEXT),
         ("q_unit", _TEXT),
         ("q_unit_from", _TEXT),
+        *((f"{META}{name}", _type_of(field)) for name, field in FIELDS.items()),
     ]
 )
 """One row a curve. lattice, its sigma and d_spacing (2 pi / q of the strongest Bragg line) in nm,
-q in 1/nm; q_unit is the unit of the source. Null where there is no answer."""
+q in 1/nm; q_unit is the unit of the source. What the source says beside its numbers stands in
+columns ``meta.NAME``, in the units of `gpusaxs.metadata.FIELDS`. Null where there is no answer."""
 
 _FITTED = FITTED_COLUMNS | {"prominence": table.PROMINENCE, "value": table.VALUE}
 
@@ -195,9 +207,38 @@ def _samples(
         "format": [origin.format for origin in origins],
         "q_unit": [origin.q_unit for origin in origins],
         "q_unit_from": [origin.q_unit_from for origin in origins],
+        **_metadata(origins),
     }
     arrays = [_column(columns[f.name], f.type) for f in SAMPLES]
     return pa.Table.from_arrays(arrays, schema=SAMPLES)
+
+
+def _metadata(origins: Sequence[Origin]) -> dict[str, Any]:
+    said = {name for origin in origins for name in origin.metadata}
+    return {
+        f"{META}{name}": [origin.metadata.get(name) for origin in origins]
+        if name in said
+        else pa.nulls(len(origins))
+        for name in FIELDS
+    }
+
+
+ORIGIN = [
+    "source",
+    "frame",
+    "q_unit",
+    "q_unit_from",
+    "format",
+    *(f"{META}{name}" for name in FIELDS),
+]
+"""Columns of `SAMPLES` that say where a curve came from."""
+
+
+def origin_of(row: Mapping[str, Any]) -> Origin:
+    """Return where a curve came from, by its row of the table of samples."""
+    said = {name: row[f"{META}{name}"] for name in FIELDS if row[f"{META}{name}"] is not None}
+    places = (row[name] for name in ("source", "frame", "q_unit", "q_unit_from", "format"))
+    return Origin(*places, said)
 
 
 def _peaks(ids: list[str], peaks: NDArray[np.float64], n_peaks: NDArray[np.int64]) -> pa.Table:

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 
 _LONGEST_KEPT = 2000
 
-QUnit = Literal["1/nm", "1/angstrom"]
+QUnit = Literal["1/nm", "1/angstrom", "1/m"]
 QUnitSource = Literal["argument", "metadata", "guess"]
 
-TO_INVERSE_NM: dict[str, float] = {"1/nm": 1.0, "1/angstrom": 10.0}
+TO_INVERSE_NM: dict[str, float] = {"1/nm": 1.0, "1/angstrom": 10.0, "1/m": 1e-9}
 
 LARGEST_Q_IN_INVERSE_ANGSTROM = 1.9
 """A curve that reaches beyond this number is guessed to be in 1/nm.
@@ -26,7 +26,7 @@ curves of known unit end at 0.003 to 1.07 1/angstrom, one merged with wide angle
 it (a very long camera) is guessed wrong, as is one in 1/angstrom that ends beyond it.
 """
 
-_LENGTH = r"(n_?m|nanomet(?:er|re)s?|a{1,2}ngstr(?:oe|o)ms?|ang|a{1,2})"
+_LENGTH = r"(n_?m|nanomet(?:er|re)s?|a{1,2}ngstr(?:oe|o)ms?|ang\.?|a{1,2}|m(?:et(?:er|re)s?)?)"
 _INVERSE = (
     rf"(?:1\s*/\s*{_LENGTH}|{_LENGTH}\s*(?:\*\*|\^)?\s*\(?\s*-\s*1\)?"
     rf"|(?:inverse|reciprocal|per(?!\s*a\b))[\s_-]*{_LENGTH})(?![a-z0-9])"
@@ -54,7 +54,7 @@ def parse_q_unit(text: str) -> QUnit | None:
 
     Returns
     -------
-    ``"1/nm"``, ``"1/angstrom"``, or None where the text is neither.
+    ``"1/nm"``, ``"1/angstrom"`` or ``"1/m"``; None where the text is none of them.
     """
     match = _UNIT.fullmatch(_plain(text))
     return None if match is None else _named(match)
@@ -108,12 +108,12 @@ def resolve_q_unit(
 
 
 def check_q_unit(text: str) -> QUnit:
-    """Unit of q that a caller gives, as one of the two names; ValueError for anything else."""
+    """Unit of q that a caller gives, as one of the three names; ValueError for anything else."""
     unit = parse_q_unit(text)
     if unit is None:
         raise ValueError(
-            f"Expected a unit of q: '1/nm' or '1/angstrom'. Got {text!r}. "
-            "Name one of the two, or give none to take it from the file."
+            f"Expected a unit of q: '1/nm', '1/angstrom' or '1/m'. Got {text!r}. "
+            "Name one of them, or give none to take it from the file."
         )
     return unit
 
@@ -128,4 +128,6 @@ def _plain(text: str) -> str:
 
 def _named(match: re.Match[str]) -> QUnit:
     length = next(group for group in match.groups() if group is not None)
-    return "1/nm" if length.startswith("n") else "1/angstrom"
+    if length.startswith("n"):
+        return "1/nm"
+    return "1/m" if length.startswith("m") else "1/angstrom"

@@ -26,10 +26,11 @@ INVERSE_NM = [
 INVERSE_ANGSTROM = [
     "1/A", "A^-1", "A-1", "a^-1", "1/angstrom", "1/Angstroms", "angstrom^-1", "Å⁻¹", "Å^-1",
     "1/Å", "1/Å", "1/Å", "1/ang", "Å−1", "q_A^-1", "q (Å⁻¹)", "q(1/A)", r"$\AA^{-1}$",
-    "1/Ångström", "1/AA", "inverse angstroms", "per angstrom", "1/Angstroem",
+    "1/Ångström", "1/AA", "inverse angstroms", "per angstrom", "1/Angstroem", "1/Ang.",
 ]  # fmt: skip
+INVERSE_M = ["1/m", "m^-1", "m-1", "m⁻¹", "1/meter", "per metre", "q_m^-1"]
 NO_UNIT = [
-    "", "nm", "A", "angstrom", "1/m", "m^-1", "1/cm", "1/mm", "mm^-1", "1/um", "µm^-1", "1/pm",
+    "", "nm", "A", "angstrom", "m", "1/cm", "1/mm", "mm^-1", "1/um", "µm^-1", "1/pm",
     "degrees", "2th_deg", "counts", "1/nm^2", "nm^-2", "1/nmx", "q", "arb. units", "1/A2",
 ]  # fmt: skip
 
@@ -42,6 +43,11 @@ def test_spellings_of_inverse_nanometres_are_understood(text):
 @pytest.mark.parametrize("text", INVERSE_ANGSTROM)
 def test_spellings_of_inverse_angstroms_are_understood(text):
     assert parse_q_unit(text) == "1/angstrom"
+
+
+@pytest.mark.parametrize("text", INVERSE_M)
+def test_spellings_of_inverse_metres_are_understood(text):
+    assert parse_q_unit(text) == "1/m"
 
 
 @pytest.mark.parametrize("text", NO_UNIT)

@@ -26,12 +26,12 @@ from gpusaxs.sample import (
     CurveStatus,
     FitStatus,
     FlowMetadata,
-    Origin,
     Peak,
     PhaseMatch,
     Sample,
     Verdict,
 )
+from gpusaxs.tables import origin_of
 
 
 def open_run(path: str | Path) -> Result:
@@ -81,7 +81,7 @@ class _StoredCurves:
             intensity=intensity,
             sigma=curve["sigma"],
             metadata=FlowMetadata(row["id"], peaks),
-            origin=_origin(row),
+            origin=origin_of(row),
             status=CurveStatus.parse(row["status"]),
             verdict=Verdict(row["verdict"]),
             margin=float("nan") if row["margin"] is None else row["margin"],
@@ -111,10 +111,6 @@ class _StoredCurves:
         [given] = read(Source(Path(path), file["id"]), self.description["q_unit"], frames)
         pipeline = Pipeline.from_document(self.description["pipeline"])
         return Runtime(self.description["backend"], 1, pipeline).run([given])[0]
-
-
-def _origin(row: dict[str, Any]) -> Origin:
-    return Origin(row["source"], row["frame"], row["q_unit"], row["q_unit_from"], row["format"])
 
 
 def _peak(line: dict[str, Any]) -> Peak:

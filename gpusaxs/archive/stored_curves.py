@@ -14,6 +14,7 @@ from gpusaxs.batch import FITTED_COLUMNS, SampleBatch
 from gpusaxs.errors import RunDirectoryError
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.sample import CurveStatus, FitStatus, Origin
+from gpusaxs.tables import ORIGIN, origin_of
 
 _ROW = pa.list_(pa.float64())
 _ROWS = ("q", "intensity", "sigma", "background")
@@ -150,8 +151,7 @@ def stored_status(samples: pa.Table, ids: Sequence[str] | None = None) -> NDArra
 
 def origins_of(samples: pa.Table) -> list[Origin]:
     """Return where the curves of a table of samples came from."""
-    columns = (samples[name].to_pylist() for name in Origin.__dataclass_fields__)
-    return [Origin(*row) for row in zip(*columns, strict=True)]
+    return [origin_of(row) for row in samples.select(ORIGIN).to_pylist()]
 
 
 def _within(start: NDArray[np.int64], stop: NDArray[np.int64], points: int) -> NDArray[np.bool_]:

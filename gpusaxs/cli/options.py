@@ -17,7 +17,7 @@ Settings = Annotated[
 ]
 QUnitOption = Annotated[
     str | None,
-    typer.Option(metavar="UNIT", help="1/nm or 1/angstrom; else each file's own, or a guess."),
+    typer.Option(metavar="UNIT", help="1/nm, 1/angstrom or 1/m; else each file's own, or a guess."),
 ]
 Backend = Annotated[
     BackendName, typer.Option(help="Where to compute; auto takes a GPU where one works.")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpusaxs.errors import ReadError
+from gpusaxs.metadata import Metadata
 from gpusaxs.sample import CurveStatus, Origin, Sample
 from gpusaxs.units import TO_INVERSE_NM, QUnit, QUnitSource, resolve_q_unit
 
@@ -57,6 +58,10 @@ class Curves:
         A better guess than the numbers allow, where the file gives a hint.
     first_q : (points,) float64, optional
         q of the group's first frame, where that is not the first frame here.
+    metadata
+        What the file says of all these curves; or one entry a curve.
+    status
+        A remark on how they were read.
     """
 
     q: FloatArray
@@ -65,6 +70,8 @@ class Curves:
     stated_q_unit: str | None = None
     likely_q_unit: QUnit | None = None
     first_q: FloatArray | None = None
+    metadata: Metadata | Sequence[Metadata] = field(default_factory=dict)
+    status: CurveStatus = CurveStatus.OK
 
     @property
     def telling_q(self) -> FloatArray:
@@ -106,21 +113,24 @@ def to_samples(
     for group in groups:
         unit, unit_from = _q_unit(group, file)
         q = group.q if unit == "1/nm" else group.q * TO_INVERSE_NM[unit]
-        status = CurveStatus.Q_UNIT_GUESSED if unit_from == "guess" else CurveStatus.OK
+        status = group.status
+        if unit_from == "guess":
+            status |= CurveStatus.Q_UNIT_GUESSED
         rows = zip(
             repeat(q) if q.ndim == 1 else q,
             group.intensity,
             repeat(None) if group.sigma is None else group.sigma,
+            repeat(group.metadata) if isinstance(group.metadata, Mapping) else group.metadata,
             strict=False,
         )
-        for frame, (own_q, intensity, sigma) in enumerate(rows, first + len(samples)):
+        for frame, (own_q, intensity, sigma, said) in enumerate(rows, first + len(samples)):
             samples.append(
                 Sample(
                     id=f"{file.curve_id}#{frame}" if several else file.curve_id,
                     q=own_q,
                     intensity=intensity,
                     sigma=sigma,
-                    origin=Origin(source, frame, unit, unit_from, file.format),
+                    origin=Origin(source, frame, unit, unit_from, file.format, said),
                     status=status,
                 )
             )

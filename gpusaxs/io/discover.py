@@ -122,7 +122,7 @@ def read(
     source
         A source from `discover`, or a path.
     q_unit
-        ``"1/nm"`` or ``"1/angstrom"`` where the caller knows better than the file.
+        ``"1/nm"``, ``"1/angstrom"`` or ``"1/m"`` where the caller knows better than the file.
     frames
         Numbers of the curves to read, counted over the whole file; all without it.
     content

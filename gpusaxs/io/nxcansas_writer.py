@@ -35,7 +35,7 @@ class StackWriter:
     title
         Title of the entry.
     q_unit
-        ``"1/nm"`` or ``"1/angstrom"``.
+        ``"1/nm"``, ``"1/angstrom"`` or ``"1/m"``.
     dtype
         float64, or float32 to halve the file.
     compression
