@@ -119,8 +119,8 @@ def process(
         Intensity and its standard uncertainty, in the curves' own units. Without sigma it is
         estimated from each curve's noise. NaN marks points that were not measured.
     q_unit
-        ``"1/nm"``, ``"1/angstrom"`` or ``"1/m"``; guessed from the numbers if None, with a remark in the
-        status.
+        ``"1/nm"``, ``"1/angstrom"`` or ``"1/m"``; guessed from the numbers if None, with a remark
+        in the status.
     ids
         Names of the curves; by default their numbers.
     pipeline

@@ -237,8 +237,9 @@ ORIGIN = [
 def origin_of(row: Mapping[str, Any]) -> Origin:
     """Return where a curve came from, by its row of the table of samples."""
     said = {name: row[f"{META}{name}"] for name in FIELDS if row[f"{META}{name}"] is not None}
-    places = (row[name] for name in ("source", "frame", "q_unit", "q_unit_from", "format"))
-    return Origin(*places, said)
+    return Origin(
+        row["source"], row["frame"], row["q_unit"], row["q_unit_from"], row["format"], said
+    )
 
 
 def _peaks(ids: list[str], peaks: NDArray[np.float64], n_peaks: NDArray[np.int64]) -> pa.Table:

@@ -94,7 +94,7 @@ def test_the_caller_goes_before_the_file_and_the_file_before_a_guess():
 
 
 def test_an_unknown_unit_of_the_caller_is_an_error_that_says_what_to_do():
-    with pytest.raises(ValueError, match=r"Expected .*'1/nm' or '1/angstrom'\. Got 'miles'\. Name"):
+    with pytest.raises(ValueError, match=r"Expected .*'1/nm', '1/angstrom' or '1/m'\. Got 'miles'\. Name"):
         resolve_q_unit("miles", None, [0.1])
 
 

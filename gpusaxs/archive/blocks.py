@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gpusaxs.archive.companion import Companion
 from gpusaxs.archive.directory import encoded
 from gpusaxs.archive.fingerprints import ReadFile
 from gpusaxs.archive.plan import Block
@@ -52,13 +53,18 @@ class BlockProcessor:
 
     Parameters
     ----------
+    companion
+        Metadata that were given with the files.
     save_curves
         Whether the reduced curves are kept.
     """
 
-    def __init__(self, runtime: Runtime, run: Run, *, save_curves: bool) -> None:
+    def __init__(
+        self, runtime: Runtime, run: Run, companion: Companion | None = None, *, save_curves: bool
+    ) -> None:
         self._runtime = runtime
         self._run = run
+        self._companion = companion
         self._save_curves = save_curves
 
     def __call__(self, read: CurvesRead) -> BlockDone:
@@ -76,7 +82,11 @@ class BlockProcessor:
         files: list[ReadFile],
     ) -> BlockDone:
         """Encode what was found in a block."""
-        parts = {"samples": tables.samples, "peaks": tables.peaks, "phases": tables.phases}
+        parts = {
+            "samples": self.described(tables.samples),
+            "peaks": tables.peaks,
+            "phases": tables.phases,
+        }
         if self._save_curves:
             parts["curves"] = CURVES.empty_table() if curves is None else curves
         counts = tables.samples["verdict"].value_counts().to_pylist()
@@ -88,6 +98,10 @@ class BlockProcessor:
             problems,
             files,
         )
+
+    def described(self, samples: pa.Table) -> pa.Table:
+        """Return a table of samples with the metadata that were given with the files."""
+        return samples if self._companion is None else self._companion.joined(samples)
 
     def compute(self, entries: Sequence[Sample | Unread]) -> tuple[Tables, pa.Table | None]:
         """Return the tables of some curves in order, and the reduced curves if they are kept."""

@@ -21,15 +21,17 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from gpusaxs.archive.companion import Companion
 from gpusaxs.archive.fingerprints import ReadFile
 from gpusaxs.archive.plan import ListedFile, Position
 from gpusaxs.archive.stored_curves import CURVES
-from gpusaxs.errors import RunDirectoryError
+from gpusaxs.errors import ReadError, RunDirectoryError
 from gpusaxs.tables import PEAKS, PHASE_ROWS, SAMPLES
 
 DESCRIPTION = "run.json"
 JOURNAL = "journal.jsonl"
 INPUTS = "inputs.parquet"
+METADATA = "metadata.parquet"
 
 SCHEMAS = {"samples": SAMPLES, "peaks": PEAKS, "phases": PHASE_ROWS, "curves": CURVES}
 
@@ -157,9 +159,15 @@ class RunWriter:
 
     @classmethod
     def create(
-        cls, path: Path, description: Json, files: Sequence[ListedFile], *, overwrite: bool
+        cls,
+        path: Path,
+        description: Json,
+        files: Sequence[ListedFile],
+        companion: Companion | None = None,
+        *,
+        overwrite: bool,
     ) -> RunWriter:
-        """Begin a run.
+        """Begin a run, and keep the metadata that were given with its files.
 
         Raises
         ------
@@ -174,6 +182,9 @@ class RunWriter:
             path.mkdir(parents=True, exist_ok=True)
             writer._hold()
             writer._describe({"state": "running"})
+            if companion is not None:
+                _put(path / METADATA, companion.encoded)
+            # The listing comes last: what has one has all that a run begins with.
             _put(path / INPUTS, encoded(_inputs_table(files, ())))
         except OSError as error:
             writer.close()
@@ -414,25 +425,59 @@ def read_table(
     RunDirectoryError
         If a part is missing or damaged.
     """
-    records = read_records(path, read_description(path))
-    return _read_parts(path, name, [record.block for record in records], where, columns)
+    description = read_description(path)
+    blocks = [record.block for record in read_records(path, description)]
+    return _read_parts(path, name, blocks, _schema(description, name), where, columns)
 
 
 def read_part(path: Path, name: str, block: int) -> pa.Table:
     """Read the part of one block; raises as `read_table` does."""
-    return _read_parts(path, name, [block])
+    return _read_parts(path, name, [block], _schema(read_description(path), name))
+
+
+def read_companion(path: Path, description: Json) -> Companion | None:
+    """Read the metadata that were given with the files of a run, if any were.
+
+    Raises
+    ------
+    RunDirectoryError
+        If they are missing or damaged.
+    """
+    known = description.get("metadata")
+    if known is None:
+        return None
+    try:
+        companion = Companion.load(path / METADATA)
+    except ReadError as error:
+        raise RunDirectoryError(str(error)) from error
+    if companion.description != known:
+        raise RunDirectoryError(f"{path / METADATA} is not what was written.")
+    return companion
+
+
+def _schema(description: Json, name: str) -> pa.Schema:
+    """Columns of a table of a run; those of samples depend on what was given with its files."""
+    schema = SCHEMAS[name]
+    known = description.get("metadata")
+    if name == "samples" and known is not None:
+        for column, kind in known["columns"].items():
+            if column not in schema.names:
+                own = pa.float64() if kind == "number" else pa.string()
+                schema = schema.append(pa.field(column, own))
+    return schema
 
 
 def _read_parts(
     path: Path,
     name: str,
     blocks: Sequence[int],
+    schema: pa.Schema,
     where: ds.Expression | None = None,
     columns: Sequence[str] | None = None,
 ) -> pa.Table:
     parts = [part_path(path, name, block) for block in blocks]
     try:
-        rows = ds.dataset(parts, schema=SCHEMAS[name], format="parquet")
+        rows = ds.dataset(parts, schema=schema, format="parquet")
         return rows.to_table(filter=where, columns=None if columns is None else list(columns))
     except (OSError, pa.ArrowException) as error:
         raise RunDirectoryError(f"Cannot read the table {name} of {path}: {error}") from error

@@ -14,12 +14,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpusaxs.archive.blocks import BlockDone, BlockProcessor, in_order, sorted_rows
+from gpusaxs.archive.companion import Companion
 from gpusaxs.archive.directory import (
     DESCRIPTION,
     BlockRecord,
     Json,
     RunWriter,
     damaged_parts,
+    read_companion,
     read_description,
     read_inputs,
     read_part,
@@ -45,9 +47,10 @@ from gpusaxs.runtime.events import EventBus
 from gpusaxs.runtime.run import Run
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import Sample, Verdict
-from gpusaxs.tables import Tables, Unread, tables_of
+from gpusaxs.tables import SAMPLES, Tables, Unread, tables_of
 
 _SHOWN = 10
+_SAME = ("inputs", "q_unit", "metadata", "block_size", "limit")
 
 
 def reprocess_run(
@@ -93,11 +96,12 @@ def reprocess_run(
     _check_output(stored, Path(output))
     again = _plan(stored, pipeline)
     explain(again.explanation)
+    companion = read_companion(stored.path, stored.description)
     if not again.from_curves:
         _check_inputs(stored)
     with Runtime(backend, workers, pipeline, events=events) as runtime:
         asked: Json = {
-            **{key: stored.description[key] for key in ("inputs", "q_unit", "block_size", "limit")},
+            **{key: stored.description[key] for key in _SAME},
             "from_run": {"path": str(stored.path.resolve()), "sha256": stored.sha256},
             "pipeline": pipeline.document(),
             "stages": stage_fingerprints(pipeline),
@@ -107,7 +111,13 @@ def reprocess_run(
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         writer = begin(
-            Path(output), asked, stored.files, overwrite=overwrite, resume=resume, by_files=False
+            Path(output),
+            asked,
+            stored.files,
+            companion,
+            overwrite=overwrite,
+            resume=resume,
+            by_files=False,
         )
         try:
             with Fingerprints(stored.files) as fingerprints, runtime.new_run() as current:
@@ -117,7 +127,9 @@ def reprocess_run(
                 return line.run(
                     stored.blocks(without=writer),
                     _StoredReader(stored, again, reader),
-                    _StoredProcessor(stored, again, runtime, current, save_curves=save_curves),
+                    _StoredProcessor(
+                        stored, again, runtime, current, companion, save_curves=save_curves
+                    ),
                     executor,
                     blocks_in_flight,
                 )
@@ -260,7 +272,9 @@ class _StoredReader:
             read = [*self._some(samples.filter(pa.array(fresh)))]
         else:
             read = self._all(block).entries
-        return _StoredBlock(block, Tables(samples, peaks, phases), curves, read, fresh)
+        # What was given with the files is joined to them anew.
+        tables = Tables(samples.select(SAMPLES.names), peaks, phases)
+        return _StoredBlock(block, tables, curves, read, fresh)
 
     def _part(self, name: str, block: int) -> pa.Table:
         """Read a part that is what was written, lest its damage go into the new run."""
@@ -297,6 +311,7 @@ class _StoredProcessor:
         again: Again,
         runtime: Runtime,
         run: Run,
+        companion: Companion | None,
         *,
         save_curves: bool,
     ) -> None:
@@ -304,7 +319,7 @@ class _StoredProcessor:
         self._again = again
         self._run = run
         self._save_curves = save_curves
-        self._whole = BlockProcessor(runtime, run, save_curves=save_curves)
+        self._whole = BlockProcessor(runtime, run, companion, save_curves=save_curves)
         self._backend = runtime.backend
         self._part = (
             None

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pyarrow.compute as pc
 
 from gpusaxs.archive.blocks import BlockDone, BlockProcessor
+from gpusaxs.archive.companion import Companion
 from gpusaxs.archive.directory import BlockRecord, RunWriter, part_hashes, read_table
 from gpusaxs.archive.fingerprints import Fingerprints, stat
 from gpusaxs.archive.plan import Block, BlockLimits, ListedFile, Planner
@@ -137,6 +138,7 @@ def process_archive(
     *,
     pipeline: Pipeline | None = None,
     q_unit: str | None = None,
+    metadata: str | Path | None = None,
     backend: str = "auto",
     workers: int | None = None,
     save_curves: bool = False,
@@ -165,6 +167,9 @@ def process_archive(
         The run directory to make.
     q_unit
         Unit of q in all inputs; None takes what each file says.
+    metadata
+        A table of text with a column ``file`` and others, which become columns ``meta.NAME`` of
+        the samples: see `gpusaxs.archive.companion.Companion.read`.
     workers
         Threads of the numpy backend; by default one a core.
     save_curves
@@ -198,6 +203,8 @@ def process_archive(
         or an input, is not what it was: the message says what differs.
     ValueError
         If the unit is unknown, or a number is below 1.
+    ReadError
+        If the metadata cannot be read, or do not fit the files.
     BackendError
         If the backend is not available.
     """
@@ -206,15 +213,19 @@ def process_archive(
         if number is not None and number < 1:
             raise ValueError(f"Expected a {name} of at least 1 curve. Got {number}.")
     chosen = pipeline or Pipeline.load("standard")
+    companion = None if metadata is None else Companion.read(metadata)
     with Runtime(
         backend, workers, chosen, on_failure=on_failure, events=events, interceptors=interceptors
     ) as runtime:
         files = listing(inputs, Path(output))
+        if companion is not None:
+            companion.check(files)
         asked: Json = {
             "inputs": [str(entry) for entry in inputs],
             "pipeline": chosen.document(),
             "stages": stage_fingerprints(chosen),
             "q_unit": unit,
+            "metadata": None if companion is None else companion.description,
             "backend": runtime.backend.name,
             "save_curves": save_curves,
             "block_size": block_size,
@@ -222,7 +233,7 @@ def process_archive(
             "versions": versions(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        writer = begin(Path(output), asked, files, overwrite=overwrite, resume=resume)
+        writer = begin(Path(output), asked, files, companion, overwrite=overwrite, resume=resume)
         try:
             with Fingerprints(writer.files) as fingerprints, runtime.new_run() as run:
                 done = {
@@ -235,7 +246,7 @@ def process_archive(
                 ).run(
                     planner.blocks(),
                     BlockReader(writer.files, unit, fingerprints),
-                    BlockProcessor(runtime, run, save_curves=save_curves),
+                    BlockProcessor(runtime, run, companion, save_curves=save_curves),
                     executor,
                     blocks_in_flight,
                 )
@@ -270,6 +281,7 @@ def begin(
     output: Path,
     asked: Json,
     files: Sequence[ListedFile],
+    companion: Companion | None = None,
     *,
     overwrite: bool,
     resume: bool,
@@ -283,7 +295,7 @@ def begin(
         Whether the run is made of the files: then they must be what they were.
     """
     if not (resume and RunWriter.holds_a_run(output)):
-        return RunWriter.create(output, asked, files, overwrite=overwrite)
+        return RunWriter.create(output, asked, files, companion, overwrite=overwrite)
     writer = RunWriter.resume(output)
     try:
         if writer.files:
@@ -294,7 +306,7 @@ def begin(
         raise
     # It was killed before it had written the listing: nothing of it is worth keeping.
     writer.close()
-    return RunWriter.create(output, asked, files, overwrite=True)
+    return RunWriter.create(output, asked, files, companion, overwrite=True)
 
 
 class BlockLine:

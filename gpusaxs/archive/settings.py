@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 _SHOWN = 10
 _BINDING = (
-    "pipeline", "q_unit", "backend", "save_curves", "block_size", "limit", "from_run",
+    "pipeline", "q_unit", "metadata", "backend", "save_curves", "block_size", "limit", "from_run",
     "versions",
 )  # fmt: skip
 

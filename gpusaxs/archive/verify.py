@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from gpusaxs.archive.directory import (
     BlockRecord,
     Json,
     damaged_parts,
+    read_companion,
     read_description,
     read_inputs,
     read_part,
@@ -131,6 +132,7 @@ def verify_run(
     whole = _check_parts(path, description, records, found)
     try:
         files = read_inputs(path)
+        companion = read_companion(path, description)
     except RunDirectoryError as error:
         found.damaged.append(str(error))
         return found
@@ -149,13 +151,17 @@ def verify_run(
         Fingerprints(files) as fingerprints,
     ):
         reader = BlockReader(files, description["q_unit"], fingerprints)
-        processor = BlockProcessor(runtime, current, save_curves=description["save_curves"])
+        processor = BlockProcessor(
+            runtime, current, companion, save_curves=description["save_curves"]
+        )
 
         def read(record: BlockRecord) -> CurvesRead:
             return reader(planner.replay(record.block))
 
         def compute(block: CurvesRead) -> _Again:
-            return _Again(block.block, *processor.compute(block.entries))
+            tables, curves = processor.compute(block.entries)
+            described = replace(tables, samples=processor.described(tables.samples))
+            return _Again(block.block, described, curves)
 
         def compare(again: _Again) -> None:
             _compare(path, again, found)

@@ -54,6 +54,13 @@ def process(
     ] = None,
     settings: Settings = None,
     q_unit: QUnitOption = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE.csv",
+            help="What is known of the files: a column file, the others go into the table samples.",
+        ),
+    ] = None,
     backend: Backend = "auto",
     workers: Workers = None,
     save_curves: Annotated[
@@ -105,7 +112,7 @@ def process(
 
     if resume and overwrite:
         raise typer.BadParameter("Expected one of --resume and --overwrite.", param_hint="--resume")
-    _check_options(inputs, from_run, q_unit, block_size, limit, fail_fast=fail_fast)
+    _check_options(inputs, from_run, q_unit, metadata, block_size, limit, fail_fast=fail_fast)
     if pipeline is None and from_run is not None:
         chosen = pipeline_of(from_run)
     else:
@@ -138,6 +145,7 @@ def process(
                 output,
                 pipeline=chosen,
                 q_unit=q_unit,
+                metadata=metadata,
                 backend=backend,
                 workers=workers,
                 save_curves=save_curves,
@@ -174,6 +182,7 @@ def _check_options(
     inputs: list[str] | None,
     from_run: Path | None,
     q_unit: str | None,
+    metadata: Path | None,
     block_size: int | None,
     limit: int | None,
     *,
@@ -185,6 +194,7 @@ def _check_options(
     if from_run is not None:
         given = {
             "--q-unit": q_unit,
+            "--metadata": metadata,
             "--block-size": block_size,
             "--limit": limit,
             "--fail-fast": fail_fast or None,
