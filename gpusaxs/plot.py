@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,9 @@ _FAINTEST = 1e-5  # of the curve's top
 _REACH = {True: 1.5, False: 0.8}  # FWHM to either side; of Bragg lines, of other peaks
 _FIT_POINTS = 201
 
+MOST_DRAWN = 50
+"""Curves in one picture."""
+
 
 def check_matplotlib() -> None:
     """Raise `GpusaxsError` with the remedy where matplotlib is missing."""
@@ -81,6 +85,33 @@ def plot_sample(sample: Sample, figure: Figure | None = None) -> Figure:
     plot_reduced(sample, below)
     above.set_xlabel("")
     above.tick_params(labelbottom=False)
+    return figure
+
+
+def plot_curves(samples: Sequence[Sample], title: str) -> Figure:
+    """Draw curves as they were read, at most `MOST_DRAWN` of them from all over the list.
+
+    Raises
+    ------
+    GpusaxsError
+        If matplotlib is missing.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    ax = figure.subplots()
+    step = -(-len(samples) // MOST_DRAWN)
+    drawn = samples[::step]
+    for sample in drawn:
+        ax.plot(sample.q, _positive(sample.intensity), ".-", ms=2.2, lw=0.6, label=sample.id)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_ylabel("intensity (a.u.)")
+    _label_q(ax)
+    if 1 < len(drawn) <= 8:
+        ax.legend(frameon=False, fontsize=8)
+    figure.suptitle(title if step == 1 else f"{title}: every {step}th curve", fontsize=11)
     return figure
 
 

@@ -14,6 +14,7 @@ from gpusaxs import GpusaxsError, __version__
 from gpusaxs.cli.check import check
 from gpusaxs.cli.demo import demo
 from gpusaxs.cli.info import info
+from gpusaxs.cli.inspect import inspect
 from gpusaxs.cli.pipeline import pipeline
 from gpusaxs.cli.plot import plot
 from gpusaxs.cli.process import process
@@ -66,7 +67,7 @@ def options(
     """
 
 
-for command in (process, check, verify, show, plot, stages, info, simulate, demo):
+for command in (process, check, inspect, verify, show, plot, stages, info, simulate, demo):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 
