@@ -16,20 +16,25 @@ from gpusaxs.sample import Sample
 
 HEAD_BYTES = 4096
 
+OFFICE_DOCUMENT = "is an office document: export it as text"
+
 _UNPACK = "unpack it first"
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
-    (b"\x1f\x8b", f"is compressed with gzip: {_UNPACK}"),
-    (b"\xfd7zXZ\x00", f"is compressed with xz: {_UNPACK}"),
-    (b"BZh", f"is compressed with bzip2: {_UNPACK}"),
     (b"\x28\xb5\x2f\xfd", f"is compressed with zstd: {_UNPACK}"),
-    (b"PK\x03\x04", "is a zip archive or an office document: unpack it, or export it as text"),
-    (b"\xd0\xcf\x11\xe0", "is an office document: export it as text"),
+    (b"7z\xbc\xaf\x27\x1c", f"is a 7z archive: {_UNPACK}"),
+    (b"Rar!\x1a\x07", f"is a RAR archive: {_UNPACK}"),
+    (b"PK\x07\x08", f"is one part of a divided zip archive: {_UNPACK}"),
+    (b"\xd0\xcf\x11\xe0", OFFICE_DOCUMENT),
     (b"%PDF", "is a PDF document"),
     (b"\x89PNG", "is a PNG image"),
     (b"\xff\xd8\xff", "is a JPEG image"),
     (b"II*\x00", "is a TIFF image: integrate it to a curve first"),
     (b"MM\x00*", "is a TIFF image: integrate it to a curve first"),
-    (b"<", "is an XML or HTML file: save the curve as text or NXcanSAS instead"),
+    (
+        b"<",
+        "is an XML or HTML file, but not canSAS1D: save the curve as text, NXcanSAS or canSAS1D "
+        "instead",
+    ),
 )
 _FOREIGN_MAGICS = tuple(magic for magic, _ in _FOREIGN)
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
