@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import h5py
@@ -207,14 +208,119 @@ def test_uncertainties_are_those_that_the_intensity_names(path):
     assert np.array_equal(read(path)[0].sigma, FRAMES[2])
 
 
+@pytest.mark.parametrize(
+    ("holder", "key"),
+    [
+        ("I", "uncertainties"),
+        ("I", "uncertainty"),
+        (".", "I_uncertainties"),
+        (".", "I_uncertainty"),
+    ],
+)
+def test_uncertainties_may_be_named_in_several_ways(path, holder, key):
+    write_group(path, q_units="1/nm")
+    with h5py.File(path, "a") as file:
+        file["entry/data/other"] = FRAMES[2]
+        file["entry/data"][holder].attrs[key] = "other"
+        file["entry/data/Idev"] = FRAMES[1]
+    assert np.array_equal(read(path)[0].sigma, FRAMES[2])
+
+
+@pytest.mark.parametrize("name", ["Idev", "I_errors", "errors", "I_uncertainties"])
+def test_uncertainties_of_a_usual_name_need_not_be_named(path, name):
+    write_group(path, q_units="1/nm")
+    with h5py.File(path, "a") as file:
+        file["entry/data"][name] = FRAMES[1]
+    assert np.array_equal(read(path)[0].sigma, FRAMES[1])
+
+
+@pytest.mark.parametrize("key", ["units", "unit"])
+@pytest.mark.parametrize("spelled", ["1/A", "A^-1", "1/angstrom", "Å⁻¹", b"1/A"])
+def test_the_unit_of_q_may_be_spelled_in_several_ways(path, key, spelled):
+    write_group(path)
+    with h5py.File(path, "a") as file:
+        file["entry/data/Q"].attrs[key] = spelled
+    assert read(path)[0].origin.q_unit == "1/angstrom"
+    assert read(path)[0].origin.q_unit_from == "metadata"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"I_axes": "q"}, {"I_axes": ["q"]}, {"I_axes": "", "axes": ["q"]}, {"I_axes": ""}],
+)
+def test_q_may_be_named_in_lower_case_with_any_list_of_axes(path, attributes):
+    write_group(path, q_units="1/nm", **attributes)
+    with h5py.File(path, "a") as file:
+        file.move("entry/data/Q", "entry/data/q")
+    assert np.array_equal(read(path)[0].q, Q)
+
+
+@pytest.mark.parametrize("attributes", [{"NX_class": "SASdata"}, {"canSAS_class": b"SASdata"}])
+def test_a_sasdata_may_be_marked_in_several_ways(path, attributes):
+    write_group(path, q_units="1/nm")
+    with h5py.File(path, "a") as file:
+        del file["entry/data"].attrs["canSAS_class"]
+        file["entry/data"].attrs.update(attributes)
+    assert len(read(path)) == 1
+
+
+@pytest.mark.parametrize("axes", ["Q", ""])
+@pytest.mark.parametrize("frames_first", [True, False])
+def test_where_axes_are_not_all_listed_q_goes_where_its_length_fits(path, axes, frames_first):
+    intensity = FRAMES if frames_first else FRAMES.T
+    write_group(path, Q, intensity, intensity, q_units="1/nm", I_axes=axes)
+    samples = read(path)
+    assert len(samples) == 3
+    assert np.array_equal(samples[1].intensity, FRAMES[1])
+    assert np.array_equal(samples[1].sigma, FRAMES[1])
+
+
+def test_where_two_axes_have_the_length_of_q_its_indices_decide_or_it_is_the_last(path):
+    square = np.arange(400.0).reshape(20, 20)
+    write_group(path, Q, square, q_units="1/nm", I_axes="Q")
+    assert np.array_equal(read(path)[3].intensity, square[3])
+    for indices in (0, [0], "0", np.array([0])):
+        with h5py.File(path, "a") as file:
+            file["entry/data"].attrs["Q_indices"] = indices
+        assert np.array_equal(read(path)[3].intensity, square[:, 3])
+    with h5py.File(path, "a") as file:
+        file["entry/data"].attrs["I_axes"] = ["Time", "Q"]
+    with pytest.raises(ReadError, match="q is axis 0 and that it is axis 1"):
+        read(path)
+
+
+@pytest.mark.parametrize("q_unit", [None, "1/nm"])
+def test_a_q_in_degrees_is_refused_whatever_the_caller_says(path, q_unit):
+    write_group(path, q_units="deg")
+    with pytest.raises(ReadError, match="that is an angle; convert it to q first"):
+        read(path, q_unit=q_unit)
+
+
+def test_resolutions_of_q_are_not_read_and_do_no_harm(path):
+    write_group(path, q_units="1/nm")
+    with h5py.File(path, "a") as file:
+        file["entry/data/Q"].attrs["resolutions"] = "Qdev"
+        file["entry/data/Qdev"] = np.zeros(5)
+    assert len(read(path)) == 1
+
+
+def test_a_curve_that_two_groups_share_is_read_once(path):
+    write_group(path, q_units="1/nm")
+    with h5py.File(path, "a") as file:
+        copy = file.create_group("entry/again")
+        copy.attrs.update({"canSAS_class": "SASdata", "I_axes": "Q"})
+        copy["Q"], copy["I"] = h5py.SoftLink("/entry/data/Q"), file["entry/data/I"]
+    assert len(read(path)) == 1
+
+
 def test_without_a_unit_it_is_guessed(path):
     write_group(path)
     assert read(path)[0].origin.q_unit_from == "guess"
 
 
 def test_an_unknown_stated_unit_is_refused_unless_the_caller_names_one(path):
-    write_group(path, q_units="1/m")
-    with pytest.raises(ReadError, match="gives q in '1/m'"):
+    write_group(path, q_units="1/cm")
+    with pytest.raises(ReadError, match="gives q in '1/cm'"):
         read(path)
     assert read(path, q_unit="1/nm")[0].origin.q_unit_from == "argument"
 
@@ -311,6 +417,49 @@ def test_a_truncated_file_is_refused(path, kept):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(ReadError, match="damaged HDF5 file, or cut off"):
         read(path)
+
+
+MEASURED = [
+    "nxcansas/bad1.h5",
+    "nxcansas/sample1.h5",
+    "sasdata/33837rear_1D_1.75_16.5_NXcanSAS.h5",
+    "sasdata/33837rear_1D_1.75_16.5_NXcanSAS_v3.h5",
+    "sasdata/Lew_Sa3_DSM_QinA.h5",
+    "sasdata/simpleexamplefile.h5",
+]
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the measured data are not there: ../shared/data")
+@pytest.mark.parametrize("name", MEASURED)
+def test_files_of_other_writers_have_the_numbers_that_sasdata_reads(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loader = pytest.importorskip("sasdata.dataloader.loader", reason="it is not installed")
+        # It reads one curve of each file, sorts it by q, and rounds as it converts units.
+        (expected,) = loader.Loader().load(str(DATA / "formats" / name))
+    sample = read(DATA / "formats" / name)[0]
+    order = np.argsort(sample.q, kind="stable")
+    assert sample.q[order] == pytest.approx(10.0 * expected.x, rel=1e-14)
+    assert sample.intensity[order] == pytest.approx(expected.y, rel=1e-14)
+    assert (sample.sigma is None) == (expected.dy is None)
+    assert sample.sigma is None or sample.sigma[order] == pytest.approx(expected.dy, rel=1e-14)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the measured data are not there: ../shared/data")
+@pytest.mark.parametrize("name", MEASURED)
+def test_files_of_other_writers_have_the_numbers_that_stand_in_them(name):
+    found = []
+    with h5py.File(DATA / "formats" / name) as file:
+        file.visititems(
+            lambda _, member: found.append(member) if "I_axes" in member.attrs else None
+        )
+        samples = read(DATA / "formats" / name)
+        assert len(samples) == len(found)
+        for sample, group in zip(samples, found, strict=True):
+            assert np.array_equal(sample.q, group["Q"][...] * 10.0)
+            assert np.array_equal(sample.intensity, group["I"][...])
+            assert (sample.sigma is None) == ("Idev" not in group)
+            assert sample.sigma is None or np.array_equal(sample.sigma, group["Idev"][...])
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the measured data are not there: ../shared/data")
