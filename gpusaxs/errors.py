@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gpusaxs.sample import Sample
 
+LONGEST_REASON = 1000
+"""Characters that the reason of a file may have: it goes into tables and reports."""
+
 
 class GpusaxsError(Exception):
     """Base of the errors that gpusaxs raises on purpose: the message says what to do."""
 
 
 class ReadError(GpusaxsError):
-    """A file holds no curve that gpusaxs can read; the message says what was found instead."""
+    """A file holds no curve that gpusaxs can read; the message says what was found instead.
+
+    Of a message that quotes too much of a file, the middle is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        if len(message) > LONGEST_REASON:
+            message = f"{message[: LONGEST_REASON // 2]} ... {message[5 - LONGEST_REASON // 2 :]}"
+        super().__init__(message)
 
 
 class PipelineError(GpusaxsError):

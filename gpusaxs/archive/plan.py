@@ -31,17 +31,20 @@ class ListedFile:
         Absolute.
     size, mtime_ns
         Bytes, and time of the last change in ns; -1 where the system does not say.
+    follow_links
+        See `gpusaxs.io.Source`. Runs never do: they vouch for what is in the file itself.
     """
 
     id: str
     path: str
     size: int
     mtime_ns: int
+    follow_links: bool = False
 
     @property
     def source(self) -> Source:
         """The file as a reader takes it."""
-        return Source(Path(self.path), self.id)
+        return Source(Path(self.path), self.id, self.follow_links)
 
 
 class Position(NamedTuple):
@@ -228,7 +231,7 @@ class Planner:
         listed = self.files[file]
         known: Extent | str
         try:
-            known = extent(listed.path, listed.size)
+            known = extent(listed.source, listed.size)
         except ReadError as error:
             known = str(error)
         self._known = (file, known)

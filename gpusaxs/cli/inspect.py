@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpusaxs.cli.options import QUnitOption, check_unit
+from gpusaxs.cli.options import FollowLinks, QUnitOption, check_unit
 
 if TYPE_CHECKING:
     from gpusaxs.io.inspection import Inspection
@@ -25,6 +25,7 @@ def inspect(
         list[str], typer.Argument(metavar="FILE...", help="Files, folders and patterns.")
     ],
     q_unit: QUnitOption = None,
+    follow_links: FollowLinks = False,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Draw the curves, a PNG a file, into a folder."),
@@ -45,7 +46,7 @@ def inspect(
     for source in discover(files):
         typer.echo(f"{source.path}")
         try:
-            found = look(source.path, q_unit)
+            found = look(source.path, q_unit, follow_links=follow_links)
         except ReadError as error:
             unreadable += 1
             typer.echo(f"  cannot be read: it {error}")

@@ -12,7 +12,9 @@ from typer.core import TyperGroup
 
 from gpusaxs import GpusaxsError, __version__
 from gpusaxs.cli.check import check
+from gpusaxs.cli.convert import convert
 from gpusaxs.cli.demo import demo
+from gpusaxs.cli.export import export
 from gpusaxs.cli.info import info
 from gpusaxs.cli.inspect import inspect
 from gpusaxs.cli.pipeline import pipeline
@@ -67,7 +69,20 @@ def options(
     """
 
 
-for command in (process, check, inspect, verify, show, plot, stages, info, simulate, demo):
+for command in (
+    process,
+    check,
+    inspect,
+    verify,
+    show,
+    plot,
+    export,
+    convert,
+    stages,
+    info,
+    simulate,
+    demo,
+):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 

@@ -19,6 +19,10 @@ QUnitOption = Annotated[
     str | None,
     typer.Option(metavar="UNIT", help="1/nm, 1/angstrom or 1/m; else each file's own, or a guess."),
 ]
+FollowLinks = Annotated[
+    bool,
+    typer.Option("--follow-links", help="Let HDF5 files take their numbers from other files."),
+]
 Backend = Annotated[
     BackendName, typer.Option(help="Where to compute; auto takes a GPU where one works.")
 ]

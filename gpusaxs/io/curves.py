@@ -112,7 +112,9 @@ def to_samples(
     source = str(file.path)
     for group in groups:
         unit, unit_from = _q_unit(group, file)
-        q = group.q if unit == "1/nm" else group.q * TO_INVERSE_NM[unit]
+        # What no number can hold becomes infinite; such points, and NaN, are dropped later on.
+        with np.errstate(over="ignore", invalid="ignore"):
+            q = group.q if unit == "1/nm" else group.q * TO_INVERSE_NM[unit]
         status = group.status
         if unit_from == "guess":
             status |= CurveStatus.Q_UNIT_GUESSED

@@ -16,6 +16,7 @@ from gpusaxs.io.recognise import (
     HEAD_BYTES,
     CurveReader,
     first_bytes,
+    follows_links,
     reader_for,
     reads_stacks,
     stack_readers,
@@ -29,10 +30,19 @@ _BYTES_A_POINT = 24
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to read, and the id of its curve, unique among the files found with it."""
+    """A file to read.
+
+    Parameters
+    ----------
+    id
+        Of its curve, unique among the files found with it.
+    follow_links
+        Whether datasets of an HDF5 file may lie in other files that it names.
+    """
 
     path: Path
     id: str
+    follow_links: bool = False
 
 
 class FoundFile(NamedTuple):
@@ -94,12 +104,15 @@ def extent(source: Source | str | Path, size: int | None = None) -> Extent:
         If the file cannot be opened, or if it is of a format that holds several curves and
         damaged or without any.
     """
-    path = os.fspath(source.path if isinstance(source, Source) else source)
+    source = _source(source)
+    path = os.fspath(source.path)
     try:
         head = first_bytes(path, _STACK_HEAD_BYTES)
         for reader in stack_readers():
             if reader.matches(head):
-                return reader.extent(Path(path))
+                if source.follow_links and follows_links(reader):
+                    return reader.extent(source.path, follow_links=True)
+                return reader.extent(source.path)
         held = os.stat(path).st_size if size is None else size
     except OSError as error:
         raise ReadError(f"cannot be opened: {_reason(error)}") from error
@@ -135,8 +148,7 @@ def read(
     ValueError
         If ``q_unit`` is not a unit of q, or ``frames`` no range with a step of 1.
     """
-    if not isinstance(source, Source):
-        source = Source(Path(source), Path(source).name)
+    source = _source(source)
     unit = None if q_unit is None else check_q_unit(q_unit)
     if frames is not None and not (0 <= frames.start <= frames.stop and frames.step == 1):
         raise ValueError(
@@ -150,6 +162,8 @@ def read(
             head = content[:HEAD_BYTES]
         reader = reader_for(head)
         if reads_stacks(reader):
+            if source.follow_links and follows_links(reader):
+                return reader.read(source.path, source.id, unit, frames, follow_links=True)
             return reader.read(source.path, source.id, unit, frames)
         samples = cast(CurveReader, reader).read(source.path, source.id, unit, content)
     except OSError as error:
@@ -158,6 +172,10 @@ def read(
         return samples
     check_frames(frames, len(samples))
     return samples[frames.start : frames.stop]
+
+
+def _source(given: Source | str | Path) -> Source:
+    return given if isinstance(given, Source) else Source(Path(given), Path(given).name)
 
 
 def _expand(given: str) -> list[FoundFile]:

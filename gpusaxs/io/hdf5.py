@@ -2,8 +2,9 @@
 
 A layout is a module with a ``FORMAT``, ``stacks`` and ``stack_at`` (see
 `gpusaxs.io.hdf5_stack.Layout`): it knows where one kind of file keeps its curves. The layouts are
-asked in a fixed order, the most particular one first. Only what is in the file itself is read:
-links to other files, virtual datasets and external storage are refused.
+asked in a fixed order, the most particular one first. Only what is in the file itself is read,
+unless the caller allows more: links to other files, virtual datasets and external storage are
+refused.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ import h5py
 from gpusaxs.errors import ReadError
 from gpusaxs.io import nexus, nxcansas, raw_series
 from gpusaxs.io.curves import Curves, Extent, FileIdentity, check_frames, to_samples
+from gpusaxs.io.hdf5_access import check_declared, links_followed
 from gpusaxs.io.hdf5_notes import Notes
 from gpusaxs.io.hdf5_stack import Layout, Stack
 from gpusaxs.sample import Sample
 
-__all__ = ["NAME", "extent", "matches", "read"]
+__all__ = ["FOLLOWS_LINKS", "NAME", "extent", "matches", "read"]
 
 NAME = "hdf5"
+FOLLOWS_LINKS = True
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 _LAYOUTS = tuple(cast(Layout, module) for module in (raw_series, nxcansas, nexus))
@@ -46,18 +49,23 @@ def matches(head: bytes) -> bool:
 
 
 def read(
-    path: Path, curve_id: str, q_unit: str | None = None, frames: range | None = None
+    path: Path,
+    curve_id: str,
+    q_unit: str | None = None,
+    frames: range | None = None,
+    *,
+    follow_links: bool = False,
 ) -> list[Sample]:
     """One-dimensional curves of an HDF5 file, in the order of their paths in it."""
     if frames is None:
-        with _opened(path) as file:
+        with _opened(path, follow_links) as file:
             layout, stacks = _stacks(file)
             curves = [stack.curves(range(stack.extent.curves), q_unit) for stack in stacks]
         return to_samples(curves, FileIdentity(path, curve_id, layout.FORMAT, q_unit))
-    layout, places = _places(path)
+    layout, places = _places(path, follow_links)
     held = sum(place.extent.curves for place in places)
     check_frames(frames, held)
-    with _opened(path) as file:
+    with _opened(path, follow_links) as file:
         notes = Notes()
         curves = [
             _curves(layout.stack_at(file, place.path, notes), place, part, q_unit)
@@ -67,9 +75,9 @@ def read(
     return to_samples(curves, identity, frames.start, held)
 
 
-def extent(path: Path) -> Extent:
+def extent(path: Path, *, follow_links: bool = False) -> Extent:
     """How many curves the file holds, how long they are and how they are chunked."""
-    extents = [place.extent for place in _places(path)[1]]
+    extents = [place.extent for place in _places(path, follow_links)[1]]
     return Extent(
         sum(extent.curves for extent in extents),
         max(extent.points for extent in extents),
@@ -85,18 +93,18 @@ class _Place:
     extent: Extent
 
 
-def _places(path: Path) -> tuple[Layout, tuple[_Place, ...]]:
+def _places(path: Path, follow_links: bool) -> tuple[Layout, tuple[_Place, ...]]:
     """Layout of a file and its stacks, in the order of their paths."""
     state = os.stat(path)
-    return _places_in(path, state.st_ino, state.st_size, state.st_mtime_ns)
+    return _places_in(path, follow_links, state.st_ino, state.st_size, state.st_mtime_ns)
 
 
 # Looking through all groups takes about 1 ms for each: one slice after another would look through
 # a file of ten thousand groups again and again.
 @lru_cache(maxsize=16)
-def _places_in(path: Path, *_state: int) -> tuple[Layout, tuple[_Place, ...]]:
+def _places_in(path: Path, follow_links: bool, *_state: int) -> tuple[Layout, tuple[_Place, ...]]:
     """Stacks of a file as long as its inode, size and time of change are the same."""
-    with _opened(path) as file:
+    with _opened(path, follow_links) as file:
         layout, stacks = _stacks(file)
         return layout, tuple(_Place(stack.place, stack.extent) for stack in stacks)
 
@@ -107,6 +115,8 @@ def _stacks(file: h5py.File) -> tuple[Layout, Sequence[Stack]]:
     for layout in _LAYOUTS:
         stacks = layout.stacks(file, notes)
         if stacks:
+            extents = [stack.extent for stack in stacks]
+            check_declared(sum(held.curves * held.points for held in extents), file)
             return layout, stacks
     raise ReadError(
         "is an HDF5 file without canSAS data, NXdata or a RAW series: expected a SASdata, or an "
@@ -132,10 +142,10 @@ def _curves(stack: Stack, place: _Place, frames: range, q_unit: str | None) -> C
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def _opened(path: Path, follow_links: bool) -> Iterator[h5py.File]:
     """File whose damages, wherever they show themselves, become reasons."""
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r") as file, links_followed(follow_links):
             yield file
     except _DAMAGES as error:
         for sign, reason in _OPEN_ELSEWHERE.items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeGuard
 
 import h5py
@@ -16,6 +18,19 @@ from gpusaxs.io.curves import check_points
 _FIRST_PLUGIN_FILTER = 256
 _MOST_LINKS = 16
 _LONGEST_ATTRIBUTE = 2**20
+_HARMLESS_VALUES = 2**24
+_LARGEST_RATIO = 1000
+_FOLLOWED: ContextVar[bool] = ContextVar("links to other files are followed", default=False)
+
+
+@contextmanager
+def links_followed(allowed: bool) -> Iterator[None]:
+    """Within this context, in its thread, datasets may lie in other files where it is allowed."""
+    token = _FOLLOWED.set(allowed)
+    try:
+        yield
+    finally:
+        _FOLLOWED.reset(token)
 
 
 def has(group: h5py.Group, name: str) -> bool:
@@ -24,7 +39,10 @@ def has(group: h5py.Group, name: str) -> bool:
 
 
 def member(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
-    """Member at a path, through hard and soft links alone; None where these do not lead."""
+    """Member at a path; None where no link leads there.
+
+    Links to other files are followed within `links_followed` alone.
+    """
     return _resolved(group, path, _MOST_LINKS)
 
 
@@ -38,6 +56,8 @@ def _resolved(group: h5py.Group, path: str, links_left: int) -> h5py.Group | h5p
             found = found[part]
         elif isinstance(link, h5py.SoftLink) and links_left > 0:
             found = _resolved(found, link.path, links_left - 1)
+        elif isinstance(link, h5py.ExternalLink) and _FOLLOWED.get():
+            found = found[part]
         else:
             return None
     return found
@@ -83,13 +103,25 @@ def numbers(group: h5py.Group, name: str) -> h5py.Dataset:
     check_points(dataset.shape)
     if dataset.dtype.kind not in "fiu":
         raise ReadError(f"holds the type {dataset.dtype} in {dataset.name}: expected real numbers")
+    check_declared(dataset.size, dataset.file)
     _load_filters(dataset)
     return dataset
 
 
+def check_declared(values: int, file: h5py.File) -> None:
+    """Refuse values that a file declares but cannot hold, before memory is taken for them."""
+    if values > _HARMLESS_VALUES and values > _LARGEST_RATIO * file.id.get_filesize():
+        raise ReadError(
+            f"declares {values:,} values, more than {_LARGEST_RATIO:,} for each of its bytes, as "
+            "measured curves never do: it is damaged, or not written yet"
+        )
+
+
 def is_stored_here(found: object) -> TypeGuard[h5py.Dataset]:
-    """Whether something is a dataset whose numbers are in its own file."""
-    return bool(isinstance(found, h5py.Dataset) and not (found.is_virtual or found.external))
+    """Whether something is a dataset whose numbers are in its own file, or may be elsewhere."""
+    if not isinstance(found, h5py.Dataset):
+        return False
+    return _FOLLOWED.get() or not (found.is_virtual or found.external)
 
 
 def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
@@ -100,7 +132,7 @@ def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     if not is_stored_here(found):
         raise ReadError(
             f"refers in {group.name}/{name} to another file or to nothing: expected the numbers "
-            "themselves"
+            "themselves; gpusaxs convert --follow-links makes one file of several"
         )
     return found
 

@@ -76,20 +76,24 @@ class Inspection:
         return sum(sample.sigma is not None for sample in self.samples)
 
 
-def inspect(path: str | Path, q_unit: str | None = None) -> Inspection:
+def inspect(
+    path: str | Path, q_unit: str | None = None, *, follow_links: bool = False
+) -> Inspection:
     """Look at a file: what it holds and what gpusaxs would make of it.
 
     Parameters
     ----------
     q_unit
         See `gpusaxs.io.read`.
+    follow_links
+        See `gpusaxs.io.Source`.
 
     Raises
     ------
     ReadError
         If no curve can be read.
     """
-    source = Source(Path(path), Path(path).name)
+    source = Source(Path(path), Path(path).name, follow_links)
     held = extent(source).curves
     samples = read(source, q_unit, range(MOST_CURVES) if held > MOST_CURVES else None)
     remarks = Counter(flag for sample in samples for flag in _status(sample))

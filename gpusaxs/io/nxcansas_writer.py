@@ -1,9 +1,8 @@
-"""Write a stack of curves as one NXcanSAS file, at once or block by block."""
+"""Write stacks of curves as an NXcanSAS file, at once or block by block."""
 
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +12,15 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from gpusaxs.io.nxcansas_entry import GrowingEntry, Layout, NewFile
+from gpusaxs.metadata import Metadata
+from gpusaxs.sample import CurveStatus, Origin
 from gpusaxs.units import check_q_unit
 
 Compression = Literal["gzip", "bitshuffle", "blosc"]
 
 _CHUNK_BYTES = 2**20
+_ENTRY = "sasentry"
 
 
 class StackWriter:
@@ -67,28 +70,30 @@ class StackWriter:
         compression: Compression | None = None,
         frames: int | None = None,
     ) -> None:
-        self._path = Path(path)
-        self._beside = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        self._new = NewFile(path)
         self._q = np.asarray(q, dtype=np.float64)
         if self._q.ndim != 1 or self._q.size == 0:
             raise ValueError(f"Expected q (points,). Got the shape {self._q.shape}.")
-        self._title = title
-        self._q_unit = check_q_unit(q_unit)
-        self._dtype: np.dtype[Any] = np.dtype(dtype)
-        fitting = max(1, _CHUNK_BYTES // (self._q.size * self._dtype.itemsize))
-        self._chunk = fitting if frames is None else max(1, min(frames, fitting))
-        self._filter = _filter(compression)
-        self._file: h5py.File | None = None
-        self._group: h5py.Group | None = None
+        kind: np.dtype[Any] = np.dtype(dtype)
+        fitting = frames_of_a_chunk(self._q.size, kind)
+        self._layout = Layout(
+            self._q,
+            self._q.size,
+            check_q_unit(q_unit),
+            kind,
+            fitting if frames is None else max(1, min(frames, fitting)),
+            _filter(compression),
+            title,
+            title,
+        )
+        self._entry: GrowingEntry | None = None
         self.frames = 0
 
     def __enter__(self) -> Self:
-        self._file = h5py.File(self._beside, "w")
         try:
-            self._group = _entry(self._file, self._title)
-            _describe(self._group, self._q, self._q_unit)
+            self._entry = GrowingEntry(self._new.open(), _ENTRY, self._layout)
         except BaseException:
-            self._discard()
+            self._new.discard()
             raise
         return self
 
@@ -102,13 +107,15 @@ class StackWriter:
             if error is None:
                 self._complete()
         finally:
-            self._discard()
+            self._entry = None
+            self._new.discard()
 
     def append(
         self,
         intensity: ArrayLike,
         sigma: ArrayLike | None = None,
         names: Sequence[str] | None = None,
+        metadata: Sequence[Metadata] | None = None,
     ) -> None:
         """Add frames at the end.
 
@@ -118,64 +125,165 @@ class StackWriter:
             sigma in all blocks or in none.
         names
             One name a frame, in all blocks or in none.
+        metadata
+            What is said of each frame: see `gpusaxs.metadata.FIELDS`.
 
         Raises
         ------
         ValueError
             If the shapes do not fit, or if only some blocks have sigma or names.
         """
-        if self._group is None:
+        if self._entry is None:
             raise ValueError("Expected a StackWriter in a with statement. It is not open.")
         rows = np.asarray(intensity)
         deviation = None if sigma is None else np.asarray(sigma)
-        _check_shapes(self._q, rows, deviation, names)
-        columns: dict[str, Any] = {"I": rows, "Idev": deviation, "frame_name": names}
-        for name, values in columns.items():
-            if self.frames == 0 and values is not None:
-                self._create(self._group, name)
-            if (values is None) == (name in self._group):
-                raise ValueError(f"Expected {name} in all blocks or in none. Give it or leave it.")
-        for name, values in columns.items():
-            if values is not None:
-                self._extend(self._group[name], values, len(rows))
-        self.frames += len(rows)
-
-    def _create(self, group: h5py.Group, name: str) -> None:
-        """Dataset without a frame yet."""
-        if name == "frame_name":
-            group.create_dataset(name, (0,), h5py.string_dtype(), maxshape=(None,))
-            return
-        points = self._q.size
-        dataset = group.create_dataset(
-            name,
-            (0, points),
-            self._dtype,
-            maxshape=(None, points),
-            chunks=(self._chunk, points),
-            **self._filter,
-        )
-        dataset.attrs["units"] = "arbitrary"
-        if name == "Idev":
-            group["I"].attrs["uncertainties"] = name
-
-    def _extend(self, dataset: h5py.Dataset, values: Any, count: int) -> None:
-        dataset.resize(self.frames + count, axis=0)
-        is_text = h5py.check_string_dtype(dataset.dtype) is not None
-        dataset[self.frames :] = list(values) if is_text else np.asarray(values, dataset.dtype)
+        _check_shapes(self._q, rows, deviation)
+        for name, given in (("names", names), ("entries of metadata", metadata)):
+            if given is not None and len(given) != len(rows):
+                raise ValueError(f"Expected {len(rows)} {name}, one a frame. Got {len(given)}.")
+        self._entry.extend(rows, deviation, arrays={"frame_name": names}, said=metadata)
+        self._new.check()
+        self.frames = self._entry.frames
 
     def _complete(self) -> None:
-        if self._file is None or self._group is None or self.frames == 0:
+        if self._entry is None or self.frames == 0:
             raise ValueError("Expected at least one frame. Append one, or write no file.")
-        self._group.create_dataset("Frame", data=np.arange(self.frames))
-        self._file.close()
-        os.replace(self._beside, self._path)
+        self._entry.complete()
+        self._new.complete()
 
-    def _discard(self) -> None:
-        """Close the file beside, and remove it where it was not renamed."""
-        if self._file is not None:
-            self._file.close()
-        self._file = self._group = None
-        self._beside.unlink(missing_ok=True)
+
+class Stack:
+    """A stack in a file of several: see `StacksWriter.stack`.
+
+    Attributes
+    ----------
+    first
+        Number of its first curve among the inputs.
+    """
+
+    def __init__(self, entry: GrowingEntry, first: int, new: NewFile) -> None:
+        self.first = first
+        self.entry = entry
+        self._new = new
+
+    def append(
+        self,
+        numbers: Sequence[int],
+        names: Sequence[str],
+        origins: Sequence[Origin],
+        statuses: Sequence[CurveStatus],
+        intensity: NDArray[np.float64],
+        sigma: NDArray[np.float64] | None = None,
+        q: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Add frames at the end.
+
+        Parameters
+        ----------
+        numbers
+            Of the curves among the inputs.
+        names
+            Their ids.
+        origins
+            Where they come from, and what is said of them there.
+        statuses
+            Remarks on how they were read.
+        intensity, sigma, q : (frames, points)
+            sigma for all frames of the stack or for none; q where each has its own.
+        """
+        said = [
+            {**_said(origin, status), **origin.metadata}
+            for origin, status in zip(origins, statuses, strict=True)
+        ]
+        arrays = {"frame_name": names, "input_number": np.asarray(numbers, np.int64)}
+        self.entry.extend(intensity, sigma, q=q, arrays=arrays, said=said)
+        self._new.check()
+
+
+class StacksWriter:
+    """Writes an NXcanSAS file of several stacks, an entry each; q in 1/nm.
+
+    A context manager. As with `StackWriter` the file is there whole or not at all. The entries
+    have the order of their first curves.
+
+    Parameters
+    ----------
+    path
+        The file; an older one is replaced.
+    run
+        Name of the whole, in every entry.
+    dtype, compression
+        See `StackWriter`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        run: str,
+        dtype: DTypeLike = np.float64,
+        compression: Compression | None = None,
+    ) -> None:
+        self._new = NewFile(path)
+        self._run = run
+        self._dtype: np.dtype[Any] = np.dtype(dtype)
+        self._filters = _filter(compression)
+        self._file: h5py.File | None = None
+        self.stacks: list[Stack] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._new.open()
+        except BaseException:
+            self._new.discard()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            # A file without a curve is none.
+            if error is None and self.stacks:
+                self._complete()
+        finally:
+            self._file = None
+            self._new.discard()
+
+    def stack(self, q: NDArray[np.float64] | None, points: int, first: int, frames: int) -> Stack:
+        """Begin a stack.
+
+        Parameters
+        ----------
+        q : (points,) float64, optional
+            The q of all its frames; each has its own without it.
+        first
+            Number of its first curve among the inputs.
+        frames
+            How many come first: there may be no others, so a chunk is no larger.
+        """
+        assert self._file is not None
+        chunk = max(1, min(frames, frames_of_a_chunk(points, self._dtype)))
+        layout = Layout(
+            q, points, "1/nm", self._dtype, chunk, self._filters, title="", run=self._run
+        )
+        made = Stack(GrowingEntry(self._file, f"stack{len(self.stacks)}", layout), first, self._new)
+        self.stacks.append(made)
+        return made
+
+    def _complete(self) -> None:
+        assert self._file is not None
+        digits = len(str(len(self.stacks)))
+        ordered = sorted(self.stacks, key=lambda stack: stack.first)
+        for number, stack in enumerate(ordered, 1):
+            name = f"{_ENTRY}{number:0{digits}d}"
+            self._file.move(stack.entry.complete().name, name)
+            if number == 1:
+                self._file.attrs["default"] = name
+        self._new.complete()
 
 
 def write_stack(
@@ -187,6 +295,7 @@ def write_stack(
     title: str,
     q_unit: str = "1/nm",
     names: Sequence[str] | None = None,
+    metadata: Sequence[Metadata] | None = None,
     dtype: DTypeLike = np.float64,
     compression: Compression | None = None,
 ) -> None:
@@ -196,8 +305,8 @@ def write_stack(
     ----------
     intensity, sigma : (frames, points)
         Stored as ``dtype``; sigma may be None.
-    names
-        One name a frame.
+    names, metadata
+        One a frame.
 
     Raises
     ------
@@ -209,7 +318,24 @@ def write_stack(
     with StackWriter(
         path, q, title=title, q_unit=q_unit, dtype=dtype, compression=compression, frames=frames
     ) as stack:
-        stack.append(rows, sigma, names)
+        stack.append(rows, sigma, names, metadata)
+
+
+def frames_of_a_chunk(points: int, dtype: DTypeLike) -> int:
+    """How many frames make a chunk that is read and compressed well."""
+    return max(1, _CHUNK_BYTES // (points * np.dtype(dtype).itemsize))
+
+
+def _said(origin: Origin, status: CurveStatus) -> Mapping[str, Any]:
+    """Where a curve comes from and how it was read, under the names of the places."""
+    return {
+        "source": origin.source,
+        "frame": origin.frame,
+        "q_unit": origin.q_unit,
+        "q_unit_from": origin.q_unit_from,
+        "format": origin.format,
+        "status": status.label if status else None,
+    }
 
 
 def _filter(compression: Compression | None) -> Mapping[str, Any]:
@@ -231,10 +357,7 @@ def _filter(compression: Compression | None) -> Mapping[str, Any]:
 
 
 def _check_shapes(
-    q: NDArray[np.float64],
-    intensity: NDArray[Any],
-    sigma: NDArray[Any] | None,
-    names: Sequence[str] | None,
+    q: NDArray[np.float64], intensity: NDArray[Any], sigma: NDArray[Any] | None
 ) -> None:
     fits = intensity.ndim == 2 and intensity.size > 0 and q.shape == intensity.shape[1:]
     if not fits or (sigma is not None and sigma.shape != intensity.shape):
@@ -242,33 +365,3 @@ def _check_shapes(
             "Expected q (points,) with intensity and sigma (frames, points). Got "
             f"{q.shape}, {intensity.shape}, {None if sigma is None else sigma.shape}."
         )
-    if names is not None and len(names) != len(intensity):
-        raise ValueError(f"Expected {len(intensity)} names, one a frame. Got {len(names)}.")
-
-
-def _entry(file: h5py.File, title: str) -> h5py.Group:
-    """SASdata group of a new file with one entry."""
-    file.attrs.update({"NX_class": "NXroot", "default": "sasentry", "creator": "gpusaxs"})
-    entry = file.create_group("sasentry")
-    entry.attrs.update(
-        {"NX_class": "NXentry", "canSAS_class": "SASentry", "version": "1.1", "default": "sasdata"}
-    )
-    for name, text in (("definition", "NXcanSAS"), ("title", title), ("run", title)):
-        entry.create_dataset(name, data=text, dtype=h5py.string_dtype())
-    return entry.create_group("sasdata")
-
-
-def _describe(group: h5py.Group, q: NDArray[np.float64], q_unit: str) -> None:
-    """Attributes and q of a SASdata group with the axes Frame and Q."""
-    group.attrs.update(
-        {
-            "NX_class": "NXdata",
-            "canSAS_class": "SASdata",
-            "signal": "I",
-            "I_axes": ["Frame", "Q"],
-            "axes": ["Frame", "Q"],
-            "Q_indices": np.array([1]),
-            "Frame_indices": np.array([0]),
-        }
-    )
-    group.create_dataset("Q", data=q).attrs["units"] = q_unit

@@ -77,6 +77,29 @@ class StackReader(Reader, Protocol):
         """How much the file holds; raises ReadError or OSError."""
 
 
+class LinkReader(Protocol):
+    """A module for a format whose files can refer to other files for their numbers.
+
+    It is a `StackReader` that follows such links where it is told to; it has ``FOLLOWS_LINKS``.
+    """
+
+    FOLLOWS_LINKS: bool
+
+    def read(
+        self,
+        path: Path,
+        curve_id: str,
+        q_unit: str | None = None,
+        frames: range | None = None,
+        *,
+        follow_links: bool = False,
+    ) -> list[Sample]:
+        """Curves of the file, or those with these numbers; raises ReadError or OSError."""
+
+    def extent(self, path: Path, *, follow_links: bool = False) -> Extent:
+        """How much the file holds; raises ReadError or OSError."""
+
+
 @cache
 def readers() -> tuple[CurveReader | StackReader, ...]:
     """All readers, in the order in which they are asked."""
@@ -96,6 +119,11 @@ def stack_readers() -> tuple[StackReader, ...]:
 def reads_stacks(reader: CurveReader | StackReader) -> TypeGuard[StackReader]:
     """Whether a reader's format can hold several curves in one file."""
     return hasattr(reader, "extent")
+
+
+def follows_links(reader: object) -> TypeGuard[LinkReader]:
+    """Whether a reader can be told to follow links to other files."""
+    return hasattr(reader, "FOLLOWS_LINKS")
 
 
 def reader_for(head: bytes) -> CurveReader | StackReader:

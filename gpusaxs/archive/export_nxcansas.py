@@ -1,0 +1,196 @@
+"""Reduced curves as NXcanSAS: an entry each, with the processing and what was found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import pyarrow as pa
+
+from gpusaxs.archive.directory import Json
+from gpusaxs.archive.reduced import Line, ReducedBlock, ReducedCurve
+from gpusaxs.io.nxcansas_entry import NewFile, begin_data, begin_entry, put_metadata, put_text
+from gpusaxs.metadata import FIELDS
+from gpusaxs.tables import META, PEAKS, PHASE_ROWS
+from gpusaxs.units import TO_INVERSE_NM, QUnit
+
+DESCRIPTION = "measured intensity minus background; SASdata/background is what was subtracted"
+
+_TEXT = h5py.string_dtype()
+_Q = "1/nm"
+_UNITS = {
+    "q": _Q, "q_sigma": _Q, "fwhm": _Q, "fwhm_sigma": _Q, "lattice": "nm", "lattice_sigma": "nm",
+    "d_spacing": "nm",
+}  # fmt: skip
+_ANSWER = (
+    "verdict", "phase", "lattice", "lattice_sigma", "d_spacing", "score", "margin", "status",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """What was done to the curves of a run.
+
+    Parameters
+    ----------
+    version
+        Of gpusaxs.
+    date
+        When the run began.
+    pipeline
+        Its stages and all their parameters, as JSON.
+    """
+
+    version: str
+    date: str
+    pipeline: str
+
+    @classmethod
+    def of(cls, description: Json) -> Processing:
+        """Take it from what `run.json` says."""
+        document = json.dumps(description["pipeline"], indent=2, sort_keys=True)
+        return cls(description["versions"]["gpusaxs"], description["started"], document)
+
+
+class NXcanSASFile:
+    """Writes a file with an entry a curve; there whole or not at all. A context manager.
+
+    Parameters
+    ----------
+    q_unit
+        In which q is written: the values are exact in 1/nm.
+
+    Attributes
+    ----------
+    files
+        One.
+    """
+
+    def __init__(self, path: Path, processing: Processing, q_unit: QUnit) -> None:
+        self.files = 1
+        self._new = NewFile(path)
+        self._processing = processing
+        self._q_unit = q_unit
+        self._file: h5py.File | None = None
+        self._process: h5py.Group | None = None
+        self._curves = 0
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._new.open()
+        except BaseException:
+            self._new.discard()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._new.complete()
+        finally:
+            self._file = self._process = None
+            self._new.discard()
+
+    def write(self, block: ReducedBlock) -> None:
+        """Write the curves of a block."""
+        for curve in block:
+            self.add(curve)
+
+    def add(self, curve: ReducedCurve) -> None:
+        """Write a curve as the next entry."""
+        assert self._file is not None
+        self._curves += 1
+        row = curve.row
+        entry = begin_entry(self._file, f"sasentry{self._curves:06d}", row["id"])
+        said = {name: row[f"{META}{name}"] for name in FIELDS if row[f"{META}{name}"] is not None}
+        put_metadata(entry, {"title": row["id"], **said})
+        self._put_curve(entry, curve)
+        self._put_process(entry)
+        _put_answer(entry, row)
+        _put_table(entry, "peaks", curve.peaks, PEAKS)
+        _put_table(entry, "phases", curve.phases, PHASE_ROWS)
+        self._new.check()
+
+    def _put_curve(self, entry: h5py.Group, curve: ReducedCurve) -> None:
+        data = begin_data(entry, ["Q"])
+        q = data.create_dataset("Q", data=curve.q / TO_INVERSE_NM[self._q_unit])
+        q.attrs["units"] = self._q_unit
+        intensity = data.create_dataset("I", data=curve.intensity)
+        intensity.attrs.update({"units": "arbitrary", "uncertainties": "Idev"})
+        for name, values in (("Idev", curve.sigma), ("background", curve.background)):
+            data.create_dataset(name, data=values).attrs["units"] = "arbitrary"
+
+    def _put_process(self, entry: h5py.Group) -> None:
+        """Say what was done: the same group for all entries, by hard links."""
+        if self._process is not None:
+            entry["sasprocess"] = self._process
+            return
+        done = self._processing
+        group = entry.create_group("sasprocess")
+        group.attrs.update({"NX_class": "NXprocess", "canSAS_class": "SASprocess"})
+        for name, text in (
+            ("name", "gpusaxs"),
+            ("program", "gpusaxs"),
+            ("version", done.version),
+            ("date", done.date),
+            ("description", DESCRIPTION),
+        ):
+            put_text(group, name, text)
+        note = group.create_group("pipeline")
+        note.attrs["NX_class"] = "NXnote"
+        put_text(note, "type", "application/json")
+        put_text(note, "description", "the stages of the pipeline, and all their parameters")
+        put_text(note, "data", done.pipeline)
+        self._process = group
+
+
+def _put_answer(entry: h5py.Group, row: Mapping[str, Any]) -> None:
+    """Write what the curve turned out to be."""
+    group = _collection(entry, "answer")
+    for name in _ANSWER:
+        value = row[name]
+        if isinstance(value, str):
+            put_text(group, name, value)
+        elif value is not None:
+            _with_unit(group.create_dataset(name, data=float(value)), name)
+
+
+def _put_table(entry: h5py.Group, name: str, rows: Sequence[Line], schema: pa.Schema) -> None:
+    """Write rows as a collection of columns; lists of reflections as words."""
+    if not rows:
+        return
+    group = _collection(entry, name)
+    for column in schema:
+        if column.name == "id":
+            continue
+        values = [row[column.name] for row in rows]
+        if pa.types.is_list(column.type):
+            values = [" ".join(map(str, value)) for value in values]
+        if isinstance(values[0], str):
+            group.create_dataset(column.name, data=values, dtype=_TEXT)
+        else:
+            kind = column.type.to_pandas_dtype()
+            dataset = group.create_dataset(column.name, data=np.array(values, kind))
+            _with_unit(dataset, column.name)
+
+
+def _with_unit(dataset: h5py.Dataset, name: str) -> None:
+    if name in _UNITS:
+        dataset.attrs["units"] = _UNITS[name]
+
+
+def _collection(entry: h5py.Group, name: str) -> h5py.Group:
+    group = entry.create_group(name)
+    group.attrs["NX_class"] = "NXcollection"
+    return group
