@@ -69,7 +69,7 @@ class _Writer(Protocol):
         """Write the curves of a block."""
 
 
-def export(
+def export_run(
     run: str | Path,
     target: str | Path,
     form: Format,

@@ -48,11 +48,11 @@ def export(
     entry a curve, csv a folder with samples.csv, peaks.csv, phases.csv and curves.csv. Curves that
     have failed are left out.
     """
-    from gpusaxs.archive.export import export as write_curves
+    from gpusaxs.archive.export import export_run
 
     check_unit(q_unit)
     try:
-        found = write_curves(
+        found = export_run(
             run,
             output,
             form,

@@ -175,5 +175,5 @@ def _what_it_is(head: bytes) -> str:
     if not head.strip():
         return "is empty" if not head else "holds nothing but blanks"
     return foreign_format(head) or (
-        "is a binary file of an unknown format: expected text, .pdh, NumPy or NXcanSAS"
+        "is a binary file of an unknown format: expected text, HDF5, NumPy or canSAS1D"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gpusaxs.archive.convert import convert
-from gpusaxs.archive.export import export
+from gpusaxs.archive.export import export_run
 from gpusaxs.archive.opened import open_run
 from gpusaxs.io.nxcansas_writer import write_stack
 
@@ -94,8 +94,8 @@ def test_frames_with_a_q_each_are_valid(tmp_path, path, monkeypatch):
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
-    export(run, folder / "all.h5", "nxcansas")
-    export(run, folder / "curves", "nxcansas")
+    export_run(run, folder / "all.h5", "nxcansas")
+    export_run(run, folder / "curves", "nxcansas")
     return folder
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gpusaxs
-from gpusaxs.archive.export import SafeNames, export
+from gpusaxs.archive.export import SafeNames, export_run
 from gpusaxs.archive.opened import open_run
 from gpusaxs.io import read
 from gpusaxs.units import find_q_unit
@@ -67,7 +67,7 @@ def test_one_nxcansas_file_has_an_entry_a_curve(command, run, known, tmp_path):
 
 
 def test_an_entry_says_how_the_curve_was_made_and_what_was_found(run, known, tmp_path):
-    export(run, tmp_path / "all.h5", "nxcansas")
+    export_run(run, tmp_path / "all.h5", "nxcansas")
     rows = known.samples.to_pylist()
     number = next(k for k, row in enumerate(rows) if row["verdict"] == "identified")
     row, sample = rows[number], known[number]
@@ -117,7 +117,7 @@ def test_ascii_has_three_columns_and_states_its_unit(command, run, known, tmp_pa
 @pytest.mark.parametrize("unit", ["1/nm", "1/angstrom", "1/m"])
 @pytest.mark.parametrize("form", ["ascii", "nxcansas"])
 def test_q_is_written_in_the_unit_that_is_asked_for(run, known, tmp_path, form, unit):
-    export(run, tmp_path / "curves", form, q_unit=unit)
+    export_run(run, tmp_path / "curves", form, q_unit=unit)
     for path in (tmp_path / "curves").iterdir():
         [sample] = read(path)
         assert sample.origin.q_unit == unit
@@ -147,8 +147,8 @@ def test_csv_has_the_tables_and_the_points(command, run, known, tmp_path):
 
 
 def test_curves_that_the_run_keeps_are_the_ones_that_are_computed_again(run, kept, tmp_path):
-    export(run, tmp_path / "again", "ascii")
-    found = export(kept, tmp_path / "kept", "ascii")
+    export_run(run, tmp_path / "again", "ascii")
+    found = export_run(kept, tmp_path / "kept", "ascii")
     assert (found.curves, found.left_out, found.files) == (7, 1, 7)
     for path in (tmp_path / "again").iterdir():
         assert path.read_bytes() == (tmp_path / "kept" / path.name).read_bytes()
@@ -199,7 +199,7 @@ def test_an_error_in_the_middle_leaves_nothing(kept, tmp_path):
 
     for target, form in (("a", "ascii"), ("b", "csv"), ("c", "nxcansas"), ("d.h5", "nxcansas")):
         with pytest.raises(KeyboardInterrupt):
-            export(kept, tmp_path / target, form, progress=stop)
+            export_run(kept, tmp_path / target, form, progress=stop)
     assert list(tmp_path.iterdir()) == []
 
 
