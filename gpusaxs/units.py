@@ -31,10 +31,7 @@ _INVERSE = (
     rf"(?:1\s*/\s*{_LENGTH}|{_LENGTH}\s*(?:\*\*|\^)?\s*\(?\s*-\s*1\)?"
     rf"|(?:inverse|reciprocal|per(?!\s*a\b))[\s_-]*{_LENGTH})(?![a-z0-9])"
 )
-_NAME = (
-    r"(?<![a-z0-9])(?:q|scattering[\s_-]*vector|momentum[\s_-]*transfer|angular(?=[\s_.-]*unit))"
-    r"(?:[\s_.-]*(?:values?|axis|units?))*"
-)
+_AFTER_NAME = r"(?:[\s_.-]*(?:values?|axis|units?))*"
 _BETWEEN = r"[\s_()\[\]/,:|='<>-]*"
 # Accents go, so that Å and ö become letters; all the hyphens and minus signs become one.
 _PLAIN_SIGNS = dict.fromkeys(range(0x300, 0x370)) | dict.fromkeys(
@@ -42,11 +39,18 @@ _PLAIN_SIGNS = dict.fromkeys(range(0x300, 0x370)) | dict.fromkeys(
 )
 _UNIT = re.compile(rf"[\s(\[]*(?:q{_BETWEEN})?{_INVERSE}[\s)\]]*")
 # ATSAS writes "angular-unit: nanometer" for 1/nm; "q*Angstroem" labels a column without a unit.
+# One of four letters comes first, and what is before it second: so most of a text is passed over
+# in the quickest way that there is.
 _STATED = re.compile(
-    rf"{_NAME}{_BETWEEN}{_INVERSE}"
-    rf"|(?<![a-z0-9])angular[\s_-]*units?\s*[:=]\s*{_LENGTH}(?![a-z0-9])"
-    rf"|(?<![a-z0-9])q\s*\*\s*{_LENGTH}(?![a-z0-9])"
+    rf"[qsma](?<![a-z0-9].)(?:"
+    rf"(?:(?<=q)|(?<=s)cattering[\s_-]*vector|(?<=m)omentum[\s_-]*transfer"
+    rf"|(?<=a)ngular(?=[\s_.-]*unit)){_AFTER_NAME}{_BETWEEN}{_INVERSE}"
+    rf"|(?<=a)ngular[\s_-]*units?\s*[:=]\s*{_LENGTH}(?![a-z0-9])"
+    rf"|(?<=q)\s*\*\s*{_LENGTH}(?![a-z0-9]))"
 )
+_TEX = re.compile(r"\\(?:mathrm|text|rm)\b")
+_NO_SIGNS = str.maketrans("", "", '${}\\"')
+_FILE_NAME = re.compile(r"\S{0,300}[/\\]\S{0,100}\.[a-z]\w{1,4}(?!\w)")
 
 
 def parse_q_unit(text: str) -> QUnit | None:
@@ -70,8 +74,19 @@ def find_q_unit(text: str) -> QUnit | None:
 
 
 def _find_q_unit(text: str) -> QUnit | None:
-    found = {_named(match) for match in _STATED.finditer(_plain(text))}
+    plain = _plain(text)
+    found = {
+        _named(match)
+        for match in _STATED.finditer(plain)
+        if not _in_file_name(plain, match.start())
+    }
     return found.pop() if len(found) == 1 else None
+
+
+def _in_file_name(text: str, place: int) -> bool:
+    """Whether a place is in the path of a file, whose name states nothing."""
+    begin = max(text.rfind(sign, 0, place) for sign in " \t\n") + 1
+    return _FILE_NAME.match(text, begin) is not None
 
 
 _find_in_short = lru_cache(64)(_find_q_unit)
@@ -120,7 +135,9 @@ def check_q_unit(text: str) -> QUnit:
 
 def _plain(text: str) -> str:
     """Lower case, without TeX, accents, quotes and typographic minus signs."""
-    text = re.sub(r"\\(?:mathrm|text|rm)\b|[${}\\\"]", "", text)
+    if "\\" in text:
+        text = _TEX.sub("", text)
+    text = text.translate(_NO_SIGNS)
     if not text.isascii():
         text = unicodedata.normalize("NFKD", text).translate(_PLAIN_SIGNS)
     return text.lower()

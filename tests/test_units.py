@@ -73,6 +73,15 @@ def test_the_names_of_units_spell_themselves(name):
         ("scattering vector [nm-1], intensity", "1/nm"),
         ("momentum_transfer (1/A)", "1/angstrom"),
         ('"q_unit": "1/nm"'.replace('"', " "), "1/nm"),
+        ("momentum transfer [1/Å]", "1/angstrom"),
+        ("#Q[A^-1] I", "1/angstrom"),
+        ("q_m^-1 I", "1/m"),
+        ("q [m-1], I", "1/m"),
+        ("Sq(1/A)", None),
+        ("angular_units = angstrom", "1/angstrom"),
+        ("# --> /data/run_q_nm^-1.dat", None),
+        ("/data/q_A^-1/run.dat\n#q_nm^-1  I", "1/nm"),
+        (r"C:\data\q_nm^-1.txt", None),
         ("q I(q) 1/cm", None),
         ("wavelength 1.5 A, thickness 1 nm", None),
         ("freq 1/A", None),
@@ -94,7 +103,9 @@ def test_the_caller_goes_before_the_file_and_the_file_before_a_guess():
 
 
 def test_an_unknown_unit_of_the_caller_is_an_error_that_says_what_to_do():
-    with pytest.raises(ValueError, match=r"Expected .*'1/nm', '1/angstrom' or '1/m'\. Got 'miles'\. Name"):
+    with pytest.raises(
+        ValueError, match=r"Expected .*'1/nm', '1/angstrom' or '1/m'\. Got 'miles'\. Name"
+    ):
         resolve_q_unit("miles", None, [0.1])
 
 

@@ -1,7 +1,8 @@
 """Anton Paar's ``.pdh``: five header lines, q I sigma, and an XML trailer.
 
-The third line declares the number of points, the fourth ends with the wavelength. The trailer
-of SAXSquant states the unit of the x axis; older files state none.
+The first line is a title, the third declares the number of points, the fourth ends with the
+wavelength. The trailer of SAXSquant states the unit of the x axis, and parameters of the
+measurement with their units; older files state none.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from gpusaxs.errors import ReadError
 from gpusaxs.io.curves import Curves, FileIdentity, to_samples
 from gpusaxs.io.numeric_block import plain_table
 from gpusaxs.io.text import decode, decode_around, read_content
+from gpusaxs.metadata import stated
 from gpusaxs.sample import Sample
 from gpusaxs.units import QUnit, parse_q_unit
 
@@ -25,9 +27,10 @@ NAME = "pdh"
 
 HEADER_LINES = 5
 
-_NUMBER = r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?"
+# Possessive, or a row of digits would be cut into numbers in every possible way.
+_NUMBER = r"[-+]?\d++\.?+\d*+(?:[eE][-+]?\d++)?+"
 _HEADER = re.compile(
-    rf"(?:.*\n){{2}}[ \t]*(?P<points>\d+)(?:[ \t]+-?\d+){{7}}[ \t]*\n"
+    rf"(?P<title>.*)\n.*\n[ \t]*(?P<points>\d+)(?:[ \t]+-?\d+){{7}}[ \t]*\n"
     rf"(?:[ \t]*{_NUMBER}){{4}}[ \t]+(?P<wavelength>{_NUMBER})[ \t]*\n"
 )
 _LINES_LOOKED_AT = 4
@@ -35,6 +38,13 @@ _COMMAS = (b",", b";")
 _ROW = re.compile(r"[ \t]*(?:[-+.\d]|nan)", re.IGNORECASE)
 _X_AXIS = re.compile(r'<column\s+key=["\s]*X["\s]*>(.*?)</column>', re.DOTALL)
 _UNIT = re.compile(r'key=["\s]*unit["\s]*>([^<]*)<')
+_VALUE = re.compile(r'key=["\s]*value["\s]*>([^<]*)<')
+_PARAMETERS = {
+    "exposure": '<parameter key="Exposure"',
+    "temperature": '<parameter key="Temperature"',
+    "concentration": '<parameter key="Concentration"',
+}
+_UNITS = {"g*l^-1": "g/l", "mg*ml^-1": "mg/ml", "m_s": "ms"}
 
 
 def matches(head: bytes) -> bool:
@@ -65,6 +75,7 @@ def read(
         sigma=columns[2:3] if len(columns) == 3 else None,
         stated_q_unit=None if q_unit else _stated_unit(trailer),
         likely_q_unit=_unit_of_wavelength(float(header["wavelength"])),
+        metadata=_metadata(header, trailer),
     )
     return to_samples([curve], FileIdentity(path, curve_id, NAME, q_unit))
 
@@ -129,6 +140,26 @@ def _stated_unit(text: str) -> str | None:
     if parse_q_unit(unit[1]) is None:
         raise ReadError(f"gives its x axis in {unit[1]!r}: expected q in 1/nm or 1/angstrom")
     return unit[1]
+
+
+def _metadata(header: re.Match[str], text: str) -> dict[str, str | float]:
+    """Title, and the parameters of the trailer that have a value and a unit."""
+    said = stated("title", header["title"])
+    for name, key in _PARAMETERS.items():
+        start = text.find(key)
+        if start < 0:
+            continue
+        parameter = text[start : text.find("</parameter>", start)]
+        value, unit = _VALUE.search(parameter), _UNIT.search(parameter)
+        # A concentration of zero is what the program writes where none was entered.
+        if value is None or unit is None or (name == "concentration" and _is_zero(value[1])):
+            continue
+        said |= stated(name, value[1], _UNITS.get(unit[1], unit[1]))
+    return said
+
+
+def _is_zero(text: str) -> bool:
+    return not text.strip(" +-0.,")
 
 
 def _unit_of_wavelength(wavelength: float) -> QUnit | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -10,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpusaxs.errors import ReadError
+from gpusaxs.io.columns import columns_of
 from gpusaxs.io.curves import Curves, FileIdentity, to_samples
 from gpusaxs.io.numeric_block import UTF_16_MARKS, find_block, find_plain_block
 from gpusaxs.io.recognise import looks_like_text
-from gpusaxs.sample import Sample
+from gpusaxs.io.text_header import metadata_of
+from gpusaxs.sample import CurveStatus, Sample
 from gpusaxs.units import find_q_unit
 
 FloatArray = NDArray[np.float64]
@@ -25,13 +28,9 @@ LARGEST_FILE = 256 * 2**20
 MOST_COLUMNS = 16
 _BLOCK = 2**20
 
-_ANGLE = re.compile(r"^[\s#;%!]*(?:2[\s_-]*th|2\s*θ|two[\s_-]*theta)", re.IGNORECASE | re.MULTILINE)
-_COMMENT_SIGNS = "#;%! \t"
-_LABELS = {
-    "q": re.compile(r"q(?![a-z])", re.IGNORECASE),
-    "intensity": re.compile(r"i(?![a-z])|intensity", re.IGNORECASE),
-    "sigma": re.compile(r"sig|err|i?dev|di(?![a-z])|std|s\.?d|uncert", re.IGNORECASE),
-}
+_ROW_BEGINS = frozenset("0123456789+-. \t")
+_IMAGE = re.compile(r"detector image|PIXELS\(X\)", re.IGNORECASE)
+_IMAGE_REASON = "holds the image of a detector: integrate it to a curve first"
 
 
 def matches(head: bytes) -> bool:
@@ -44,16 +43,27 @@ def read(
 ) -> list[Sample]:
     """Curve of the longest table in a text file.
 
-    The columns are q, intensity and, from three columns on, sigma. Labels are heeded in tables of
-    four and more columns only, where they name q and intensity.
+    The columns are those that its labels name. Without labels they are q, intensity and, from
+    three columns on, sigma; of four and more the curve's status then says that this is a guess.
     """
     if content is None:
         content = read_content(path, "a text")
     values, header, footer = _table(content)
-    if q_unit is None and _ANGLE.search(header):
-        raise ReadError("gives intensity over the scattering angle: convert the angle to q first")
+    columns = columns_of(values.shape[1], header, path.suffix.lower())
+    if columns.refusal and q_unit is None:
+        raise ReadError(columns.refusal)
     _check_table(values)
-    curve = _curve(values, header, find_q_unit(f"{header}\n{footer}"))
+    _check_whole(values, header, footer)
+    rows = np.ascontiguousarray(values.T)
+    sigma = columns.sigma
+    curve = Curves(
+        q=rows[columns.q],
+        intensity=rows[columns.intensity : columns.intensity + 1],
+        sigma=None if sigma is None else rows[sigma : sigma + 1],
+        stated_q_unit=find_q_unit(f"{header}\n{footer}"),
+        metadata=metadata_of(header, footer),
+        status=CurveStatus.COLUMNS_GUESSED if columns.guessed else CurveStatus.OK,
+    )
     return to_samples([curve], FileIdentity(path, curve_id, NAME, q_unit))
 
 
@@ -74,7 +84,7 @@ def read_content(path: str | Path, kind: str) -> bytes:
 
 
 def decode(content: bytes) -> str:
-    r"""Text in whatever encoding it is, with ``\n`` as line ends and blanks for quotes."""
+    r"""Text in whatever encoding it is, with ``\n`` as line ends."""
     if content.startswith(UTF_16_MARKS):
         return _plain_signs(content.decode("utf-16", errors="replace"))
     if b"\x00" in content:
@@ -96,7 +106,12 @@ def _table(content: bytes) -> tuple[FloatArray, str, str]:
     if block is not None:
         return block.values, *decode_around(content, block.start, block.stop)
     text = decode(content)
-    block = find_block(text)
+    try:
+        block = find_block(text.replace('"', " "))
+    except ReadError:
+        if _IMAGE.search(text):
+            raise ReadError(_IMAGE_REASON) from None
+        raise
     return block.values, text[: block.start], text[block.stop :]
 
 
@@ -114,7 +129,7 @@ def _plain_signs(text: str) -> str:
         text = text.replace("\r\n", "\n")
     if "\r" in text:
         text = re.sub(r"\r+\n|\r", "\n", text)
-    return text.replace('"', " ")
+    return text
 
 
 def _check_table(values: FloatArray) -> None:
@@ -132,37 +147,33 @@ def _check_table(values: FloatArray) -> None:
         )
 
 
-def _curve(values: FloatArray, header: str, stated_q_unit: str | None) -> Curves:
-    q, intensity, sigma = _columns(values.shape[1], header)
-    rows = np.ascontiguousarray(values.T)
-    return Curves(
-        q=rows[q],
-        intensity=rows[intensity : intensity + 1],
-        sigma=None if sigma is None else rows[sigma : sigma + 1],
-        stated_q_unit=stated_q_unit,
+def _check_whole(values: FloatArray, header: str, footer: str) -> None:
+    """Refuse a table that one damaged line cuts in two: the other part would be lost unsaid."""
+    columns = values.shape[1]
+    line, *below = footer.split("\n", 2)
+    if below and line.strip() and _first_number(below[0], columns) > values[-1, 0]:
+        raise ReadError(_interrupted(line))
+    above = header.rsplit("\n", 3)
+    if len(above) > 2 and above[-2].strip() and _first_number(above[-3], columns) < values[0, 0]:
+        raise ReadError(_interrupted(above[-2]))
+
+
+def _first_number(line: str, columns: int) -> float:
+    """First number of a line that could be a row of the table; NaN for other lines."""
+    if line[:1] not in _ROW_BEGINS:
+        return math.nan
+    cells = line.replace(",", " ").replace(";", " ").split()
+    # Headers hold rows of whole numbers as well.
+    if len(cells) != columns or "." not in cells[0]:
+        return math.nan
+    try:
+        numbers = [float(cell) for cell in cells]
+    except ValueError:
+        return math.nan
+    return numbers[0]
+
+
+def _interrupted(line: str) -> str:
+    return (
+        f"has a table that is interrupted by the line {line.strip()[:60]!r}: correct or remove it"
     )
-
-
-def _columns(count: int, header: str) -> tuple[int, int, int | None]:
-    """Places of q, intensity and sigma."""
-    if count == 2:
-        return 0, 1, None
-    labels = _labels(header, count) if count > 3 else []
-    places = {
-        name: [place for place, label in enumerate(labels) if pattern.match(label)]
-        for name, pattern in _LABELS.items()
-    }
-    if len(places["q"]) != 1 or len(places["intensity"]) != 1:
-        return 0, 1, 2
-    sigma = places["sigma"][0] if places["sigma"] else None
-    return places["q"][0], places["intensity"][0], sigma
-
-
-def _labels(header: str, count: int) -> list[str]:
-    """Labels in the last line of the header, if they are as many as the columns."""
-    line = header.rstrip().rsplit("\n", 1)[-1].strip(_COMMENT_SIGNS)
-    for separator in (r"[\t,;|]", r"\s{2,}", r"\s+"):
-        labels = [label.strip() for label in re.split(separator, line)]
-        if len(labels) == count:
-            return labels
-    return []

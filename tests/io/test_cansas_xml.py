@@ -625,12 +625,13 @@ def test_messages_are_short_whatever_the_file_holds(tmp_path):
 @settings(deadline=None)
 @given(st.data())
 def test_a_file_that_is_cut_off_anywhere_is_refused(tmp_path_factory, data):
-    text = several().encode(data.draw(st.sampled_from(["utf-8", "utf-16"])))
+    encoding = data.draw(st.sampled_from(["utf-8", "utf-16"]))
+    text = several().encode(encoding)
     cut = data.draw(st.integers(0, len(text)))
     path = tmp_path_factory.getbasetemp() / "cut.xml"
     path.write_bytes(text[:cut])
-    # The blank behind the last element is no loss.
-    if text[:cut].rstrip(b"\n\x00") == text.rstrip(b"\n\x00"):
+    # The blank behind the last element is no loss, unless it is half a character.
+    if text[:cut].decode(encoding, errors="replace").rstrip("\n") == several().rstrip("\n"):
         assert len(read(path)) == 3
         return
     with pytest.raises(ReadError):

@@ -307,7 +307,7 @@ def test_an_absurd_declared_size_is_refused_before_memory_is_taken(path):
     write_data(path, arrays={"q": Q})
     with h5py.File(path, "a") as file:
         file["entry/data"].create_dataset("data", (10**9, 20), float, chunks=(1000, 20))
-    with pytest.raises(ReadError, match="declares an array of shape"):
+    with pytest.raises(ReadError, match="declares"):
         read(path)
 
 

@@ -400,7 +400,7 @@ def test_an_absurd_declared_size_is_refused_before_memory_is_taken(path):
     with h5py.File(path, "a") as file:
         del file["entry/data/I"]
         file["entry/data"].create_dataset("I", (10**9, 20), float, chunks=(1000, 20))
-    with pytest.raises(ReadError, match="declares an array of shape"):
+    with pytest.raises(ReadError, match="declares"):
         read(path)
 
 

@@ -74,6 +74,34 @@ def test_two_columns_have_no_sigma(tmp_path):
     assert read_pdh(tmp_path, pdh(columns=2)).sigma is None
 
 
+def parameter(name, value, unit):
+    return (
+        f'  <parameter key="{name}" type="rc" index="1">\n    <value key="name">{name}</value>\n'
+        f'    <value key="value">{value}</value>\n    <value key="stddev">-1</value>\n'
+        f'    <value key="unit">{unit}</value>\n  </parameter>\n'
+    )
+
+
+def test_the_trailer_gives_the_metadata_that_have_units_and_the_first_line_the_title(tmp_path):
+    parameters = parameter("Exposure", 15, "s") + parameter("Temperature", 24.9, "degC")
+    parameters += parameter("Concentration", 5, "g*l^-1") + parameter("DateTime", 4e8, "s")
+    trailer = STATED.replace("</fileinfo>", parameters + "</fileinfo>")
+    assert dict(read_pdh(tmp_path, pdh(trailer=trailer)).origin.metadata) == {
+        "title": "a title, maybe",
+        "exposure": 15.0,
+        "temperature": 24.9,
+        "concentration": 5.0,
+    }
+
+
+def test_parameters_without_a_value_or_a_known_unit_say_nothing(tmp_path):
+    parameters = parameter("Exposure", 15, "none") + parameter("Temperature", "", "degC")
+    parameters += parameter("Concentration", 0, "g*l^-1")
+    trailer = STATED.replace("</fileinfo>", parameters + '<parameter key="Exposure"')
+    text = pdh(trailer=trailer).replace("a title, maybe", "")
+    assert dict(read_pdh(tmp_path, text).origin.metadata) == {}
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

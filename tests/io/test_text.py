@@ -197,8 +197,50 @@ def test_labels_of_four_columns_are_heeded_where_they_name_q_and_intensity(
         assert np.array_equal(sample.sigma, table[sigma])
 
 
-def test_labels_of_three_columns_are_not_trusted(tmp_path):
-    assert_is_the_curve(read_text(tmp_path, "I q whatever\n" + rows()))
+def test_labels_of_three_columns_are_heeded_where_they_name_q_and_intensity(tmp_path):
+    sample = read_text(tmp_path, "I q sigma\n" + rows(), q_unit="1/nm")
+    assert np.allclose(sample.q, INTENSITY)
+    assert np.allclose(sample.intensity, Q)
+    assert_is_the_curve(read_text(tmp_path, "first second third\n" + rows()))
+    assert_is_the_curve(read_text(tmp_path, "q I model\n" + rows()), sigma=False)
+
+
+def test_unnamed_columns_are_a_guess_from_four_on(tmp_path):
+    wide = "".join(f"{line} 1.5\n" for line in rows().splitlines())
+    sample = read_text(tmp_path, wide)
+    assert_is_the_curve(sample)
+    assert sample.status == CurveStatus.COLUMNS_GUESSED | CurveStatus.Q_UNIT_GUESSED
+    named = read_text(tmp_path, "# q I sigma dq\n" + wide)
+    assert named.status == CurveStatus.Q_UNIT_GUESSED
+
+
+@pytest.mark.parametrize("line", ["some words", "0.155 12.5", "0.155 1x.5 0.1"])
+@pytest.mark.parametrize("place", [10, 20])
+def test_a_table_that_a_damaged_line_cuts_in_two_is_refused(tmp_path, line, place):
+    lines = rows().splitlines()
+    lines.insert(place, line)
+    with pytest.raises(ReadError, match=f"interrupted by the line '{line[:4]}"):
+        read_text(tmp_path, "\n".join(lines))
+
+
+def test_two_curves_in_one_file_are_not_one_that_is_damaged(tmp_path):
+    lines = rows().splitlines()
+    text = "\n".join(["first", *lines, "second", *lines[:20]])
+    assert_is_the_curve(read_text(tmp_path, text))
+
+
+def test_fewer_columns_than_the_header_declares_are_refused(tmp_path):
+    header = "The 6 columns are | Q (1/A) | I(Q) (1/cm) | std. dev. | sigmaQ | meanQ | Shadow|\n"
+    with pytest.raises(ReadError, match="says that it has 6 columns"):
+        read_text(tmp_path, header + rows())
+    with pytest.raises(ReadError, match="says that it has 6 columns"):
+        read_text(tmp_path, header + "0.1 1.5 0.1 0.1 0.1 1\n" + rows(), q_unit="1/nm")
+
+
+def test_what_the_text_says_comes_with_the_curve(tmp_path):
+    sample = read_text(tmp_path, "Sample: water\nExposure time (s): 5\n" + rows())
+    assert dict(sample.origin.metadata) == {"sample": "water", "exposure": 5.0}
+    assert dict(read_text(tmp_path, rows()).origin.metadata) == {}
 
 
 def test_the_unit_of_q_comes_from_the_header_else_it_is_guessed_and_says_so(tmp_path):
@@ -234,6 +276,8 @@ def test_origin_names_file_frame_and_format(tmp_path):
         ((" ".join(["1.5"] * 40) + "\n") * 40, "table of 40 columns"),
         ("x.tif\n2-Theta Angle (Degrees)\nI\n 30\n" + rows(), "scattering angle"),
         ("# 2th_deg I\n" + rows(), "scattering angle"),
+        ("# r_mm I\n" + rows(sigma=False), "place on the detector"),
+        ("The detector image is X-Y\n" + "1\n" * 40, "image of a detector"),
         ("<?xml version='1.0'?>\n<SASroot/>\n", "XML"),
         ("\ufeff<html>1 2\n3 4\n</html>", "XML"),
         (rows() + "\x00" * 10, "binary"),
