@@ -11,6 +11,9 @@ from datetime import datetime
 Metadata = Mapping[str, str | float]
 """Values by the names of `FIELDS`: text, or a number in the unit of its field."""
 
+META = "meta."
+"""How names of columns begin that hold metadata."""
+
 LONGEST_TEXT = 500
 """Characters after which a text is cut: a title is no place for a file."""
 

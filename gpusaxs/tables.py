@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from gpusaxs.batch import FITTED_COLUMNS, SampleBatch, reflections
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.status import FAILURES
-from gpusaxs.metadata import FIELDS, MetadataField
+from gpusaxs.metadata import FIELDS, META, MetadataField
 from gpusaxs.phases import PHASES
 from gpusaxs.sample import CurveStatus, FitStatus, Origin, Verdict
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _NUMBERS = pa.list_(pa.int32())
-META = "meta."
 
 
 def _type_of(field: MetadataField) -> pa.DataType:

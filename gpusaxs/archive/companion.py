@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from gpusaxs.archive.plan import ListedFile
 from gpusaxs.errors import ReadError
-from gpusaxs.metadata import FIELDS, stated
-from gpusaxs.tables import META, SAMPLES
+from gpusaxs.metadata import FIELDS, META, stated
+from gpusaxs.tables import SAMPLES
 
 KEYS = ("file", "filename", "file_name", "path", "id", "sample_id", "name")
 """Names of the column that says which file a row is about; the first one that is there."""

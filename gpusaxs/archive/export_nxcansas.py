@@ -16,8 +16,8 @@ import pyarrow as pa
 from gpusaxs.archive.directory import Json
 from gpusaxs.archive.reduced import Line, ReducedBlock, ReducedCurve
 from gpusaxs.io.nxcansas_entry import NewFile, begin_data, begin_entry, put_metadata, put_text
-from gpusaxs.metadata import FIELDS
-from gpusaxs.tables import META, PEAKS, PHASE_ROWS
+from gpusaxs.metadata import FIELDS, META
+from gpusaxs.tables import PEAKS, PHASE_ROWS
 from gpusaxs.units import TO_INVERSE_NM, QUnit
 
 DESCRIPTION = "measured intensity minus background; SASdata/background is what was subtracted"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpusaxs.metadata import FIELDS, META
+
 if TYPE_CHECKING:
     from gpusaxs.api import Result
 
@@ -78,10 +80,21 @@ def _print_answer(curve: Line) -> None:
         answer["file"] = curve["source"]
     if curve["q_unit"]:
         answer["q unit"] = f"{curve['q_unit']} (from: {curve['q_unit_from']})"
+    for name, value in curve.items():
+        if name.startswith(META):
+            answer[name.removeprefix(META)] = value if value is None else _told(name, value)
     for name, words in answer.items():
         if words is not None:
             typer.echo(f"  {name:20s} {words}")
     typer.echo()
+
+
+def _told(name: str, value: str | float) -> str:
+    """What is known of a curve beside its numbers, with its unit."""
+    known = FIELDS.get(name.removeprefix(META))
+    if isinstance(value, str):
+        return value
+    return f"{value:g}" if known is None or known.unit == "1" else f"{value:g} {known.unit}"
 
 
 def _print_candidates(phases: list[Line]) -> None:

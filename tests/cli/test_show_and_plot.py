@@ -92,3 +92,18 @@ def test_plot_without_matplotlib_says_what_to_install(command, run, tmp_path, mo
     done = command("plot", run, "plain", "-o", tmp_path / "curve.png")
     assert done.exit_code == 2
     assert "pip install 'gpusaxs[plot]'" in done.stderr
+
+
+def test_show_tells_what_is_known_of_a_curve_beside_its_numbers(command, archive, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("file,temperature (K),transmission,batch\nplain.dat,300.15,0.5,A7\n")
+    run = tmp_path / "run"
+    assert command("process", archive, "-o", run, "--metadata", table).exit_code == 0
+    lines = [line.split() for line in command("show", run, "plain").output.splitlines()]
+    assert ["temperature", "27", "°C"] in lines
+    assert ["transmission", "0.5"] in lines
+    assert ["batch", "A7"] in lines
+    assert not any(
+        line[:1] == ["batch"]
+        for line in map(str.split, command("show", run, "lamellar_0").output.splitlines())
+    )
