@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gpusaxs.io.inspection import Inspection
 
 CANNOT_READ = 1
+_SHOWN = 10
 _UNIT_FROM = {
     "argument": "from --q-unit",
     "metadata": "stated in the file",
@@ -49,9 +50,10 @@ def inspect(
             found = look(source.path, q_unit, follow_links=follow_links)
         except ReadError as error:
             unreadable += 1
-            typer.echo(f"  cannot be read: it {error}")
+            _line("cannot be read", str(error))
             continue
         _print(found)
+        unreadable += len(found.unreadable)
         if plot is not None:
             from gpusaxs.plot import plot_curves, save
 
@@ -67,7 +69,8 @@ def _print(found: Inspection) -> None:
     from gpusaxs.sample import EXPLANATIONS, CurveStatus
 
     read = len(found.samples)
-    seen = "" if read == found.curves else f"; the first {read:,} were looked at"
+    looked_at = read + len(found.unreadable)
+    seen = "" if looked_at == found.curves else f"; the first {looked_at:,} were looked at"
     shortest, longest = found.points
     low, high = found.q_range
     _line("format", ", ".join(found.formats))
@@ -86,7 +89,11 @@ def _print(found: Inspection) -> None:
         if flag == CurveStatus.Q_UNIT_GUESSED:
             continue  # The unit's own line has said so.
         curves = "" if read == 1 else f" ({count:,} of {read:,} curves)"
-        _line("failure" if flag.failed else "remark", f"{EXPLANATIONS[flag]}{curves}")
+        _line("cannot use" if flag.failed else "remark", f"{EXPLANATIONS[flag]}{curves}")
+    for frame, reason in list(found.unreadable.items())[:_SHOWN]:
+        _line("cannot be read", f"#{frame}: {reason}")
+    if len(found.unreadable) > _SHOWN:
+        _line("", f"... and {len(found.unreadable) - _SHOWN:,} more")
 
 
 def _line(name: str, words: str) -> None:

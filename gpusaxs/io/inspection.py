@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpusaxs.errors import ReadError
 from gpusaxs.io.discover import Source, extent, read
 from gpusaxs.metadata import Metadata
 from gpusaxs.repair import repair
@@ -27,7 +28,9 @@ class Inspection:
     curves
         How many it holds.
     samples
-        Those that were read, at most `MOST_CURVES`, from the first on.
+        Those that were read, of the first `MOST_CURVES`.
+    unreadable
+        Why others of these could not be read, by their numbers.
     metadata
         What the file says of the first curve.
     varying
@@ -39,6 +42,7 @@ class Inspection:
     path: Path
     curves: int
     samples: Sequence[Sample] = field(repr=False)
+    unreadable: Mapping[int, str]
     metadata: Metadata
     varying: Sequence[str]
     remarks: Mapping[CurveStatus, int]
@@ -95,12 +99,34 @@ def inspect(
     """
     source = Source(Path(path), Path(path).name, follow_links)
     held = extent(source).curves
-    samples = read(source, q_unit, range(MOST_CURVES) if held > MOST_CURVES else None)
+    samples, unreadable = _read(source, q_unit, held)
     remarks = Counter(flag for sample in samples for flag in _status(sample))
     said = [sample.origin.metadata for sample in samples]
     names = dict.fromkeys(name for entry in said for name in entry)
     varying = [name for name in names if any(e.get(name) != said[0].get(name) for e in said)]
-    return Inspection(Path(path), max(held, len(samples)), samples, said[0], varying, remarks)
+    return Inspection(source.path, held, samples, unreadable, said[0], varying, remarks)
+
+
+def _read(
+    source: Source, q_unit: str | None, held: int
+) -> tuple[Sequence[Sample], Mapping[int, str]]:
+    """Curves of a file; where one is in the way of the others, each by itself."""
+    frames = range(min(held, MOST_CURVES)) if held > 1 else None
+    try:
+        return read(source, q_unit, frames), {}
+    except ReadError:
+        if frames is None:
+            raise
+    samples: list[Sample] = []
+    unreadable: dict[int, str] = {}
+    for frame in frames:
+        try:
+            samples += read(source, q_unit, range(frame, frame + 1))
+        except ReadError as error:
+            unreadable[frame] = str(error)
+    if not samples:
+        raise ReadError(unreadable[0])
+    return samples, unreadable
 
 
 def _status(sample: Sample) -> CurveStatus:

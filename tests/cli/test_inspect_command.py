@@ -1,13 +1,14 @@
 """`gpusaxs inspect`: what files hold."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import gpusaxs
 from gpusaxs.cli.main import app
 from gpusaxs.io.inspection import MOST_CURVES, inspect
-from gpusaxs.io.nxcansas_writer import write_stack
+from gpusaxs.io.nxcansas_writer import StackWriter, write_stack
 from gpusaxs.sample import CurveStatus
 
 
@@ -55,14 +56,14 @@ def test_it_names_the_problems_of_a_curve(tmp_path):
 def test_a_curve_of_too_few_points_is_a_failure(tmp_path):
     path = tmp_path / "short.dat"
     path.write_text("# q(1/nm) I\n0.1 1\n0.2 2\n0.3 3\n")
-    assert "failure        too few usable points" in run(path)[1]
+    assert "cannot use     too few usable points" in run(path)[1]
 
 
 def test_a_file_without_a_curve_is_named_and_the_others_are_shown(text):
     (text.parent / "notes.txt").write_text("no numbers at all")
     code, output = run(text.parent)
     assert code == 1
-    assert "cannot be read: it is text without numbers" in output
+    assert "cannot be read is text without numbers" in output
     assert "format         text" in output
 
 
@@ -78,17 +79,28 @@ def test_of_a_large_stack_the_beginning_is_looked_at(tmp_path):
     assert "(1,000 of 1,000 curves)" in output
 
 
-def test_metadata_are_shown_with_their_unit(tmp_path, monkeypatch):
-    curves = gpusaxs.simulate(2, seed=1)
+def test_metadata_are_shown_with_their_unit(tmp_path):
     path = tmp_path / "stack.h5"
-    write_stack(path, curves.q, curves.intensity, None, title="series of two")
-    found = inspect(path)
-    object.__setattr__(found, "metadata", {"temperature": 25.0, "sample": "lipid"})
-    object.__setattr__(found, "varying", ["temperature"])
-    monkeypatch.setattr("gpusaxs.io.inspection.inspect", lambda *given: found)
+    q = np.linspace(0.1, 3.0, 20)
+    said = [{"temperature": 25.0, "sample": "lipid"}, {"temperature": 30.0, "sample": "lipid"}]
+    with StackWriter(path, q, title="a series") as stack:
+        stack.append(np.sin(q) * np.ones((2, 1)), metadata=said)
     output = run(path)[1]
     assert "temperature    25 °C; others differ" in output
-    assert "sample         lipid" in output
+    assert "sample         lipid\n" in output
+    assert "title          a series" in output
+
+
+def test_of_a_packed_folder_the_files_that_are_no_curves_are_named(text):
+    packed = text.parent / "folder.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(text, "a.dat")
+        archive.writestr("notes.txt", "no numbers at all")
+    code, output = run(packed)
+    assert code == 1
+    assert "curves         2" in output
+    assert "sigma          yes" in output
+    assert "cannot be read #1: member 'notes.txt' is text without numbers" in output
 
 
 def test_plot_draws_a_picture_a_file(text):
