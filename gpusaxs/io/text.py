@@ -26,7 +26,7 @@ LAST_RESORT = True
 
 LARGEST_FILE = 256 * 2**20
 MOST_COLUMNS = 16
-_BLOCK = 2**20
+_BLOCK = 2**24
 
 _ROW_BEGINS = frozenset("0123456789+-. \t")
 _IMAGE = re.compile(r"detector image|PIXELS\(X\)", re.IGNORECASE)
@@ -73,11 +73,13 @@ def read_content(path: str | Path, kind: str) -> bytes:
     file = os.open(path, os.O_RDONLY)
     try:
         size = os.fstat(file).st_size
+        content = b"" if size > LARGEST_FILE else os.read(file, size + 1)
+        # A file that grows, or a device, has more than it says.
+        while len(content) != size <= LARGEST_FILE and (more := os.read(file, _BLOCK)):
+            content += more
+            size = max(size, len(content) + 1)
         if size > LARGEST_FILE:
             raise ReadError(f"is {kind} of more than {LARGEST_FILE >> 20} MiB: expected one curve")
-        content = os.read(file, size + 1)
-        while len(content) != size and (more := os.read(file, _BLOCK)):
-            content += more
         return content
     finally:
         os.close(file)

@@ -336,7 +336,7 @@ def test_an_archive_without_files_says_so(tmp_path, kind):
     found = reason(path)
     assert found == {
         "zip": "is an archive without files, or with hidden ones alone",
-        "tar": "is a binary file of an unknown format: expected text, .pdh, NumPy or NXcanSAS",
+        "tar": "is a binary file of an unknown format: expected text, HDF5, NumPy or canSAS1D",
     }.get(kind, found)
 
 

@@ -306,3 +306,14 @@ def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("gpusaxs.io.text.LARGEST_FILE", 100)
     with pytest.raises(ReadError, match="a text of more than 0 MiB"):
         read_text(tmp_path, rows())
+
+
+def test_a_device_without_an_end_is_refused_after_as_much_as_a_file_may_have():
+    with pytest.raises(ReadError, match="of more than 256 MiB"):
+        read_content("/dev/zero", "a text")
+
+
+def test_a_file_that_says_nothing_of_its_size_is_read_to_its_end():
+    content = read_content("/proc/self/status", "a text")
+    assert content.startswith(b"Name:")
+    assert content.endswith(b"\n")
