@@ -32,8 +32,8 @@ class Files:
         ]
         self.asked = []
 
-    def extent(self, path, size):
-        number = int(path.removeprefix("/nowhere/f"))
+    def extent(self, source, size):
+        number = int(source.path.name.removeprefix("f"))
         assert size == self.listing[number].size
         self.asked.append(number)
         if isinstance(self.held[number], str):
