@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
@@ -58,7 +57,7 @@ class Processing:
         return cls(description["versions"]["gpusaxs"], description["started"], document)
 
 
-class NXcanSASFile:
+class NXcanSASFile(NewFile):
     """Writes a file with an entry a curve; there whole or not at all. A context manager.
 
     Parameters
@@ -74,33 +73,11 @@ class NXcanSASFile:
 
     def __init__(self, path: Path, processing: Processing, q_unit: QUnit) -> None:
         self.files = 1
-        self._new = NewFile(path)
+        super().__init__(path)
         self._processing = processing
         self._q_unit = q_unit
-        self._file: h5py.File | None = None
         self._process: h5py.Group | None = None
         self._curves = 0
-
-    def __enter__(self) -> Self:
-        try:
-            self._file = self._new.open()
-        except BaseException:
-            self._new.discard()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if error is None:
-                self._new.complete()
-        finally:
-            self._file = self._process = None
-            self._new.discard()
 
     def write(self, block: ReducedBlock) -> None:
         """Write the curves of a block."""
@@ -109,10 +86,9 @@ class NXcanSASFile:
 
     def add(self, curve: ReducedCurve) -> None:
         """Write a curve as the next entry."""
-        assert self._file is not None
         self._curves += 1
         row = curve.row
-        entry = begin_entry(self._file, f"sasentry{self._curves:06d}", row["id"])
+        entry = begin_entry(self.file, f"sasentry{self._curves:06d}", row["id"])
         said = {name: row[f"{META}{name}"] for name in FIELDS if row[f"{META}{name}"] is not None}
         put_metadata(entry, {"title": row["id"], **said})
         self._put_curve(entry, curve)
@@ -120,7 +96,7 @@ class NXcanSASFile:
         _put_answer(entry, row)
         _put_table(entry, "peaks", curve.peaks, PEAKS)
         _put_table(entry, "phases", curve.phases, PHASE_ROWS)
-        self._new.check()
+        self.check()
 
     def _put_curve(self, entry: h5py.Group, curve: ReducedCurve) -> None:
         data = begin_data(entry, ["Q"])

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gpusaxs.cli.lines import ProgressLines
 from gpusaxs.cli.options import INPUT_HELP, FollowLinks, QUnitOption, check_unit
 
 if TYPE_CHECKING:
     from gpusaxs.archive.convert import Converted
 
 SOME_UNREAD = 1
-_SECONDS_BETWEEN_LINES = 5.0
 
 
 def convert(
@@ -44,7 +44,7 @@ def convert(
     from gpusaxs.archive.convert import convert as put_together
 
     check_unit(q_unit)
-    began = time.perf_counter()
+    lines, began = ProgressLines(), time.perf_counter()
     found = put_together(
         inputs,
         output,
@@ -53,24 +53,11 @@ def convert(
         compression=None if compression == "none" else compression,
         follow_links=follow_links,
         overwrite=overwrite,
-        progress=_Lines(),
+        progress=lambda share, curves: lines.say(f"{100.0 * share:.0f} %, {curves:,} curves"),
     )
     _print(found, output, time.perf_counter() - began)
     if found.unread:
         raise typer.Exit(SOME_UNREAD)
-
-
-class _Lines:
-    """Says now and then how far it is."""
-
-    def __init__(self) -> None:
-        self._said = time.perf_counter()
-
-    def __call__(self, share: float, curves: int) -> None:
-        now = time.perf_counter()
-        if now - self._said > _SECONDS_BETWEEN_LINES:
-            self._said = now
-            typer.echo(f"{100.0 * share:.0f} %, {curves:,} curves", err=True)
 
 
 def _print(found: Converted, output: Path, seconds: float) -> None:

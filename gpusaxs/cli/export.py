@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from gpusaxs.cli.lines import ProgressLines
 from gpusaxs.cli.options import BackendName, check_unit
-
-_SECONDS_BETWEEN_LINES = 5.0
 
 
 def export(
@@ -51,6 +49,7 @@ def export(
     from gpusaxs.archive.export import export_run
 
     check_unit(q_unit)
+    lines = ProgressLines()
     try:
         found = export_run(
             run,
@@ -59,7 +58,7 @@ def export(
             q_unit=q_unit,
             backend=backend,
             overwrite=overwrite,
-            progress=_Lines(),
+            progress=lambda curves, of: lines.say(f"{curves:,} of {of:,} curves"),
         )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--q-unit") from error
@@ -71,16 +70,3 @@ def export(
         typer.echo(
             "The run did not come to its end: the blocks that are complete were written.", err=True
         )
-
-
-class _Lines:
-    """Says now and then how far it is."""
-
-    def __init__(self) -> None:
-        self._said = time.perf_counter()
-
-    def __call__(self, curves: int, of: int) -> None:
-        now = time.perf_counter()
-        if now - self._said > _SECONDS_BETWEEN_LINES:
-            self._said = now
-            typer.echo(f"{curves:,} of {of:,} curves", err=True)

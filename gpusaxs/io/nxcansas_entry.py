@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -78,6 +79,8 @@ _PLACES = {**METADATA_PLACES, **ORIGIN_PLACES}
 class NewFile:
     """An HDF5 file that is written beside its place and renamed into it when it is complete.
 
+    A context manager: the file is there whole or, after an error, not at all.
+
     Parameters
     ----------
     path
@@ -90,12 +93,44 @@ class NewFile:
         self._output: _Output | None = None
         self._file: h5py.File | None = None
 
-    def open(self) -> h5py.File:
-        """Begin it."""
-        self._output = _Output(self._beside, "w+")
-        self._file = h5py.File(self._output, "w")
-        self._file.attrs.update({"NX_class": "NXroot", "creator": "gpusaxs"})
+    def __enter__(self) -> Self:
+        try:
+            self._output = _Output(self._beside, "w+")
+            self._file = h5py.File(self._output, "w")
+            self._file.attrs.update({"NX_class": "NXroot", "creator": "gpusaxs"})
+            self._begin()
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None and self._finish():
+                self._complete()
+        finally:
+            self._discard()
+
+    @property
+    def file(self) -> h5py.File:
+        """The open file; ValueError outside of a with statement."""
+        if self._file is None:
+            raise ValueError(
+                f"Expected a {type(self).__name__} in a with statement. It is not open."
+            )
         return self._file
+
+    def _begin(self) -> None:
+        """Write what the file begins with."""
+
+    def _finish(self) -> bool:
+        """Write what it ends with; whether there is anything in it that is worth a file."""
+        return True
 
     def check(self) -> None:
         """Raise the OSError that a write has met, if one has: the file is lost then."""
@@ -103,14 +138,8 @@ class NewFile:
             error = self._output.error
             raise OSError(error.errno, error.strerror, os.fspath(self._path)) from error
 
-    def complete(self) -> None:
-        """Close it and put it in its place.
-
-        Raises
-        ------
-        OSError
-            If there is no room for it.
-        """
+    def _complete(self) -> None:
+        """Close it and put it in its place; OSError if there is no room for it."""
         assert self._file is not None
         assert self._output is not None
         self._file.close()
@@ -118,7 +147,7 @@ class NewFile:
         self.check()
         os.replace(self._beside, self._path)
 
-    def discard(self) -> None:
+    def _discard(self) -> None:
         """Close it, and remove it where it was not completed."""
         if self._file is not None:
             # What is lost may be missed as it is closed.

@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-import h5py
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -23,7 +21,7 @@ _CHUNK_BYTES = 2**20
 _ENTRY = "sasentry"
 
 
-class StackWriter:
+class StackWriter(NewFile):
     """Writes curves with one q as a chunked NXcanSAS stack, block by block.
 
     A context manager. The file is written beside its place and renamed into it at the end, so it
@@ -70,7 +68,7 @@ class StackWriter:
         compression: Compression | None = None,
         frames: int | None = None,
     ) -> None:
-        self._new = NewFile(path)
+        super().__init__(path)
         self._q = np.asarray(q, dtype=np.float64)
         if self._q.ndim != 1 or self._q.size == 0:
             raise ValueError(f"Expected q (points,). Got the shape {self._q.shape}.")
@@ -89,26 +87,14 @@ class StackWriter:
         self._entry: GrowingEntry | None = None
         self.frames = 0
 
-    def __enter__(self) -> Self:
-        try:
-            self._entry = GrowingEntry(self._new.open(), _ENTRY, self._layout)
-        except BaseException:
-            self._new.discard()
-            raise
-        return self
+    def _begin(self) -> None:
+        self._entry = GrowingEntry(self.file, _ENTRY, self._layout)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if error is None:
-                self._complete()
-        finally:
-            self._entry = None
-            self._new.discard()
+    def _finish(self) -> bool:
+        if self._entry is None or self.frames == 0:
+            raise ValueError("Expected at least one frame. Append one, or write no file.")
+        self._entry.complete()
+        return True
 
     def append(
         self,
@@ -133,7 +119,7 @@ class StackWriter:
         ValueError
             If the shapes do not fit, or if only some blocks have sigma or names.
         """
-        if self._entry is None:
+        if self._entry is None or self._file is None:
             raise ValueError("Expected a StackWriter in a with statement. It is not open.")
         rows = np.asarray(intensity)
         deviation = None if sigma is None else np.asarray(sigma)
@@ -142,14 +128,8 @@ class StackWriter:
             if given is not None and len(given) != len(rows):
                 raise ValueError(f"Expected {len(rows)} {name}, one a frame. Got {len(given)}.")
         self._entry.extend(rows, deviation, arrays={"frame_name": names}, said=metadata)
-        self._new.check()
+        self.check()
         self.frames = self._entry.frames
-
-    def _complete(self) -> None:
-        if self._entry is None or self.frames == 0:
-            raise ValueError("Expected at least one frame. Append one, or write no file.")
-        self._entry.complete()
-        self._new.complete()
 
 
 class Stack:
@@ -161,10 +141,10 @@ class Stack:
         Number of its first curve among the inputs.
     """
 
-    def __init__(self, entry: GrowingEntry, first: int, new: NewFile) -> None:
+    def __init__(self, entry: GrowingEntry, first: int, file: NewFile) -> None:
         self.first = first
         self.entry = entry
-        self._new = new
+        self._file = file
 
     def append(
         self,
@@ -197,10 +177,10 @@ class Stack:
         ]
         arrays = {"frame_name": names, "input_number": np.asarray(numbers, np.int64)}
         self.entry.extend(intensity, sigma, q=q, arrays=arrays, said=said)
-        self._new.check()
+        self._file.check()
 
 
-class StacksWriter:
+class StacksWriter(NewFile):
     """Writes an NXcanSAS file of several stacks, an entry each; q in 1/nm.
 
     A context manager. As with `StackWriter` the file is there whole or not at all. The entries
@@ -224,34 +204,11 @@ class StacksWriter:
         dtype: DTypeLike = np.float64,
         compression: Compression | None = None,
     ) -> None:
-        self._new = NewFile(path)
+        super().__init__(path)
         self._run = run
         self._dtype: np.dtype[Any] = np.dtype(dtype)
         self._filters = _filter(compression)
-        self._file: h5py.File | None = None
         self.stacks: list[Stack] = []
-
-    def __enter__(self) -> Self:
-        try:
-            self._file = self._new.open()
-        except BaseException:
-            self._new.discard()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            # A file without a curve is none.
-            if error is None and self.stacks:
-                self._complete()
-        finally:
-            self._file = None
-            self._new.discard()
 
     def stack(self, q: NDArray[np.float64] | None, points: int, first: int, frames: int) -> Stack:
         """Begin a stack.
@@ -265,25 +222,24 @@ class StacksWriter:
         frames
             How many come first: there may be no others, so a chunk is no larger.
         """
-        assert self._file is not None
         chunk = max(1, min(frames, frames_of_a_chunk(points, self._dtype)))
         layout = Layout(
             q, points, "1/nm", self._dtype, chunk, self._filters, title="", run=self._run
         )
-        made = Stack(GrowingEntry(self._file, f"stack{len(self.stacks)}", layout), first, self._new)
+        made = Stack(GrowingEntry(self.file, f"stack{len(self.stacks)}", layout), first, self)
         self.stacks.append(made)
         return made
 
-    def _complete(self) -> None:
-        assert self._file is not None
+    def _finish(self) -> bool:
         digits = len(str(len(self.stacks)))
         ordered = sorted(self.stacks, key=lambda stack: stack.first)
         for number, stack in enumerate(ordered, 1):
             name = f"{_ENTRY}{number:0{digits}d}"
-            self._file.move(stack.entry.complete().name, name)
+            self.file.move(stack.entry.complete().name, name)
             if number == 1:
-                self._file.attrs["default"] = name
-        self._new.complete()
+                self.file.attrs["default"] = name
+        # A file without a curve is none.
+        return bool(self.stacks)
 
 
 def write_stack(
