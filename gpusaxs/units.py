@@ -27,8 +27,9 @@ it (a very long camera) is guessed wrong, as is one in 1/angstrom that ends beyo
 """
 
 _LENGTH = r"(n_?m|nanomet(?:er|re)s?|a{1,2}ngstr(?:oe|o)ms?|ang\.?|a{1,2}|m(?:et(?:er|re)s?)?)"
+# Possessive blanks, or a long row of them would be shared out in every possible way.
 _INVERSE = (
-    rf"(?:1\s*/\s*{_LENGTH}|{_LENGTH}\s*(?:\*\*|\^)?\s*\(?\s*-\s*1\)?"
+    rf"(?:1\s*/\s*{_LENGTH}|{_LENGTH}\s*+(?:(?:\*\*|\^)\s*+)?(?:\(\s*+)?-\s*1\)?"
     rf"|(?:inverse|reciprocal|per(?!\s*a\b))[\s_-]*{_LENGTH})(?![a-z0-9])"
 )
 _AFTER_NAME = r"(?:[\s_.-]*(?:values?|axis|units?))*"

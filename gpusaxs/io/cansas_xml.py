@@ -37,6 +37,7 @@ MOST_CURVES = 100_000
 MOST_NAMES = 10_000
 MOST_LEVELS = 200
 _BLOCK = 2**20
+_DECLARATION = 4096
 _LONGEST_SHOWN = 50
 
 _BLANKS_AND_MARK = b" \t\r\n\xef\xbb\xbf"
@@ -50,6 +51,8 @@ _PROLOG = re.compile(r"(?:\ufeff|\s++|<\?.*?\?>|<!--.*?-->)*+", re.DOTALL)
 _ROOT = re.compile(r"<(?:[\w.-]+:)?SASroot(?=[\s/>])|<!DOCTYPE\s+(?:[\w.-]+:)?SASroot\b")
 # What the first bytes leave open: a part of the prolog, or of a name, that goes on behind them.
 _CUT = re.compile(r"\Z|<\?|<!--|<!?[\w.:-]*\Z|<!DOCTYPE\s[^\s>\[]*\Z")
+# The parser takes any encoding that Python has; at this one Python warns.
+_ESCAPED = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']unicode[._-]*escape", re.IGNORECASE)
 
 _COLUMNS = ("Q", "I", "Idev")
 _OF_A_SAMPLE = ("ID", "thickness", "transmission", "temperature")
@@ -306,6 +309,8 @@ def _parsed_in(path: Path, *_state: int) -> Sequence[_Data]:
 
 
 def _parse(content: bytes) -> list[_Data]:
+    if _ESCAPED.search(content[:_DECLARATION].replace(b"\x00", b"")):
+        raise ReadError("is damaged XML: it says that its text is a literal of Python")
     parser = XMLParser(target=_Target(), forbid_dtd=True)
     try:
         for start in range(0, len(content), _BLOCK):

@@ -9,7 +9,7 @@ from itertools import repeat
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gpusaxs.errors import ReadError
 from gpusaxs.metadata import Metadata
@@ -137,6 +137,12 @@ def to_samples(
                 )
             )
     return samples
+
+
+def as_float64(values: ArrayLike) -> FloatArray:
+    """Numbers as contiguous float64: what is too large becomes infinite, without a warning."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.ascontiguousarray(values, dtype=np.float64)
 
 
 def shared_row(q: FloatArray) -> FloatArray:

@@ -40,6 +40,7 @@ _OPEN_ELSEWHERE = {
     "already open for write": "is open for writing elsewhere, or its writer was stopped: try "
     "again when it is complete, or repair it with h5clear",
 }
+_VALUES_OF_A_SAMPLE = 100
 _DAMAGES = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
@@ -116,7 +117,9 @@ def _stacks(file: h5py.File) -> tuple[Layout, Sequence[Stack]]:
         stacks = layout.stacks(file, notes)
         if stacks:
             extents = [stack.extent for stack in stacks]
-            check_declared(sum(held.curves * held.points for held in extents), file)
+            # A curve is more than its numbers when it is a sample.
+            values = sum(held.curves * (held.points + _VALUES_OF_A_SAMPLE) for held in extents)
+            check_declared(values, file)
             return layout, stacks
     raise ReadError(
         "is an HDF5 file without canSAS data, NXdata or a RAW series: expected a SASdata, or an "

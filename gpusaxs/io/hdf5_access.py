@@ -43,10 +43,13 @@ def member(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
 
     Links to other files are followed within `links_followed` alone.
     """
-    return _resolved(group, path, _MOST_LINKS)
+    return _resolved(group, path, iter(range(_MOST_LINKS)))
 
 
-def _resolved(group: h5py.Group, path: str, links_left: int) -> h5py.Group | h5py.Dataset | None:
+def _resolved(
+    group: h5py.Group, path: str, links_left: Iterator[int]
+) -> h5py.Group | h5py.Dataset | None:
+    # All soft links count together, or each could lead through several others.
     found = group.file if path.startswith("/") else group
     for part in path.split("/"):
         if part in ("", "."):
@@ -54,8 +57,8 @@ def _resolved(group: h5py.Group, path: str, links_left: int) -> h5py.Group | h5p
         link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
         if isinstance(link, h5py.HardLink):
             found = found[part]
-        elif isinstance(link, h5py.SoftLink) and links_left > 0:
-            found = _resolved(found, link.path, links_left - 1)
+        elif isinstance(link, h5py.SoftLink) and next(links_left, None) is not None:
+            found = _resolved(found, link.path, links_left)
         elif isinstance(link, h5py.ExternalLink) and _FOLLOWED.get():
             found = found[part]
         else:
@@ -112,7 +115,12 @@ def numbers(group: h5py.Group, name: str) -> h5py.Dataset:
 
 
 def check_declared(values: int, file: h5py.File) -> None:
-    """Refuse values that a file declares but cannot hold, before memory is taken for them."""
+    """Refuse values that a file declares but cannot hold, before memory is taken for them.
+
+    Where links are followed, other files may hold them.
+    """
+    if _FOLLOWED.get():
+        return
     if values > _HARMLESS_VALUES and values > _LARGEST_RATIO * file.id.get_filesize():
         raise ReadError(
             f"declares {values:,} values, more than {_LARGEST_RATIO:,} for each of its bytes, as "

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpusaxs.errors import ReadError
-from gpusaxs.io.curves import Curves, Extent, check_size, shared_row
+from gpusaxs.io.curves import Curves, Extent, as_float64, check_size, shared_row
 from gpusaxs.io.hdf5_access import identity, indices, text
 from gpusaxs.io.hdf5_notes import Notes
 from gpusaxs.units import find_q_unit, parse_q_unit
@@ -132,7 +132,7 @@ class ArrayStack:
         return self.unit
 
     def _shared_q(self) -> FloatArray:
-        return np.asarray(self.q[...], dtype=np.float64)
+        return as_float64(self.q[...])
 
     def _rows(self, dataset: h5py.Dataset, frames: range) -> FloatArray:
         """(frames, points) of a dataset that has the intensity's shape."""
@@ -141,7 +141,7 @@ class ArrayStack:
             values = dataset[(*box[: self.q_axis], slice(None), *box[self.q_axis :])]
             parts.append(np.moveaxis(values, self.q_axis, -1).reshape(-1, self.points))
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return np.ascontiguousarray(rows, dtype=np.float64)
+        return as_float64(rows)
 
 
 def checked_stack(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import errno
+import io
 import math
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -38,6 +42,11 @@ _NPY_MAGIC = b"\x93NUMPY"
 _ZIP_MAGIC = b"PK\x03\x04"
 _ENCRYPTED = 1
 _LOCAL_HEADER = struct.Struct("<26x2H")
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_LENGTHS = {(1, 0): struct.Struct("<H"), (2, 0): struct.Struct("<I")}
+_LONGEST_HEADER = 2**16
+# Signs in a header at which Python's parser would warn; no array of numbers has them.
+_WARNED_OF = re.compile(rb"\\|\d(?:and|else|for|i[fns]|not|or)")
 _KEYS = {
     "q": ("q",),
     "intensity": ("intensity", "i"),
@@ -108,6 +117,11 @@ def _opened(path: Path, *, in_slices: bool) -> Iterator[_Stack]:
                 yield _npy(file)
     except _DAMAGES as error:
         raise ReadError(f"is a damaged NumPy file: {error}") from error
+    except OSError as error:
+        # A place before the beginning of the file, or what the decompressors of zip raise.
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        raise ReadError("is a damaged NumPy file: its numbers are not where it says") from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +152,9 @@ class _Array:
         numbers = np.empty((runs, len(wanted) * length), self.dtype)
         for run, part in enumerate(numbers):
             self._fill(part, (run * self.shape[0] + wanted.start) * length)
-        values = numbers.astype(np.float64, copy=False).reshape(-1)
+        # A longer number than float64 has becomes infinite, a signalling NaN an ordinary one.
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = numbers.astype(np.float64, copy=False).reshape(-1)
         shape = (len(wanted), *others)
         return values.reshape(shape[::-1]).T if self.fortran_order else values.reshape(shape)
 
@@ -280,7 +296,14 @@ def _find(archive: zipfile.ZipFile, meaning: str) -> zipfile.ZipInfo | None:
     found = [name for name in members if name.lower() in _KEYS[meaning]]
     if len(found) > 1:
         raise ReadError(f"holds several arrays for {meaning}: {sorted(found)}; keep one")
-    return archive.getinfo(members[found[0]]) if found else None
+    member = archive.getinfo(members[found[0]]) if found else None
+    # The header alone of what LZMA packs can ask for 4 GiB of memory.
+    if member is not None and member.compress_type not in _METHODS:
+        raise ReadError(
+            f"is packed by the method {member.compress_type} of zip: expected arrays that are "
+            "stored or deflated, as NumPy writes them"
+        )
+    return member
 
 
 def _is_plain(member: zipfile.ZipInfo) -> bool:
@@ -300,8 +323,13 @@ def _text_member(archive: zipfile.ZipFile) -> str | None:
     if member is None or member.file_size > 2**16:
         return None
     with archive.open(member) as file:
-        array = np.lib.format.read_array(file, allow_pickle=False)
-    return str(array) if array.dtype.kind == "U" and array.size == 1 else None
+        shape, _, dtype = _header(file)
+        if dtype.kind != "U" or math.prod(shape) != 1:
+            return None
+        text = file.read(dtype.itemsize)
+    # A damaged text may hold what is no character: no str of Python may.
+    encoding = "utf-32-be" if dtype.str.startswith(">") else "utf-32-le"
+    return text.decode(encoding, errors="replace").rstrip("\x00")
 
 
 def _array(file: IO[bytes], end: int) -> _Array:
@@ -319,8 +347,23 @@ def _array(file: IO[bytes], end: int) -> _Array:
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     version = np.lib.format.read_magic(file)
+    if version not in _LENGTHS:
+        raise ReadError(f"is a .npy file of version {version}: expected version 1 or 2")
+    length = file.read(_LENGTHS[version].size)
+    header = _understood(file.read(min(_LONGEST_HEADER, *_LENGTHS[version].unpack(length))))
+    stream = io.BytesIO(_LENGTHS[version].pack(len(header)) + header)
     if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ReadError(f"is a .npy file of version {version}: expected version 1 or 2")
+        return np.lib.format.read_array_header_1_0(stream)
+    return np.lib.format.read_array_header_2_0(stream)
+
+
+def _understood(header: bytes) -> bytes:
+    """Header without the ``L`` of Python 2 behind its numbers, at which NumPy would warn."""
+    if _WARNED_OF.search(header):
+        raise ReadError(f"is a damaged NumPy file: its header is {header[:100]!r}")
+    try:
+        ast.literal_eval(header.decode("latin-1"))
+    except SyntaxError:
+        header = re.sub(rb"(?<=\d)L", b"", header)
+        ast.literal_eval(header.decode("latin-1"))
+    return header

@@ -20,7 +20,7 @@ LARGEST_UNPACKED = 64 * 2**30
 LARGEST_RATIO = 1000
 """How many times its packed size a file of more than `HARMLESS` bytes may become."""
 
-HARMLESS = 2**30
+HARMLESS = 2**26
 _PIECE = 2**16
 _LZMA_MEMORY = 2**29
 _NO_SIZE = 2**64 - 1
@@ -116,7 +116,7 @@ class OpenFile:
 
     def read(self, begin: int, count: int) -> bytes:
         """As many bytes from a place on, fewer where the file ends before."""
-        found = os.pread(self._descriptor, count, begin) if begin < self.size else b""
+        found = os.pread(self._descriptor, count, begin) if 0 <= begin < self.size else b""
         while 0 < len(found) < count:
             more = os.pread(self._descriptor, count - len(found), begin + len(found))
             if not more:

@@ -7,6 +7,7 @@ hidden files are left out, as in a folder; of several files of one name the last
 from __future__ import annotations
 
 import bz2
+import errno
 import io
 import re
 import stat
@@ -90,6 +91,11 @@ def zip_members(path: Path, file: OpenFile) -> list[Member]:
             listed = archive.infolist()
     except _DIRECTORY_DAMAGES as error:
         raise ReadError(f"is a damaged zip archive, or cut off: {error}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # A place before the beginning of the file.
+        raise ReadError("is a damaged zip archive: its directory is not where it says") from error
     names = {info.filename for info in listed}
     if any(signs <= names for signs in _OFFICE_MEMBERS):
         raise ReadError(OFFICE_DOCUMENT)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpusaxs.errors import ReadError
-from gpusaxs.io.curves import Curves, Extent, check_size
+from gpusaxs.io.curves import Curves, Extent, as_float64, check_size
 from gpusaxs.io.hdf5_access import as_text, has, member, numbers, text
 from gpusaxs.io.hdf5_notes import Notes
 from gpusaxs.metadata import Metadata, stated
@@ -83,7 +83,7 @@ class _SharedQ:
                     f"holds a profile of shape {profile.shape} in {profile.name}: expected "
                     f"({points}, 2), the intensity and its uncertainty at each q"
                 )
-            values[:, row] = profile[...].T
+            values[:, row] = as_float64(profile[...].T)
             said.append(_said(profile))
         return Curves(self.q, values[0], values[1], metadata=said)
 
@@ -107,7 +107,7 @@ class _OwnQ:
     def curves(self, frames: range, q_unit: str | None) -> Curves:
         """The frame, or none."""
         check_size(self.profile.shape)
-        columns = np.array(self.profile[...].T, dtype=np.float64)
+        columns = as_float64(self.profile[...].T)
         rows = columns[:, np.newaxis][:, frames.start : frames.stop]
         said = _said(self.profile)
         return Curves(columns[0], rows[1], rows[2], metadata=said)
@@ -122,7 +122,9 @@ def _profiles(file: h5py.File) -> h5py.Group:
 
 def _frame_names(group: h5py.Group) -> list[str]:
     """Numbers of the frames; other members are q, the averaged buffer and what was before."""
-    return sorted((name for name in group if name.isdecimal()), key=int)
+    # A name that is no UTF-8 comes as bytes.
+    names = [name for name in group if isinstance(name, str) and name.isdecimal()]
+    return sorted(names, key=int)
 
 
 def _shared(group: h5py.Group, names: Sequence[str]) -> _SharedQ:
@@ -132,7 +134,7 @@ def _shared(group: h5py.Group, names: Sequence[str]) -> _SharedQ:
     check_size(q.shape)
     # A second column is the resolution of q.
     values = q[...] if q.ndim == 1 else q[:, 0]
-    return _SharedQ(group, names, np.ascontiguousarray(values, dtype=np.float64))
+    return _SharedQ(group, names, as_float64(values))
 
 
 def _own(group: h5py.Group, name: str) -> _OwnQ:
