@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -164,8 +163,17 @@ def _measured(
     began = time.perf_counter()
     busy = work()
     spent = time.perf_counter() - began if seconds is None else seconds
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return Measured(curves, spent, peak, busy)
+    return Measured(curves, spent, peak_of_this_process(), busy)
+
+
+def peak_of_this_process() -> int:
+    """Return the most memory that this program held, in bytes.
+
+    What getrusage says of a process may be what the one was that started it.
+    """
+    status = Path("/proc/self/status").read_text("utf-8")
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return 1024 * int(line.split()[1])
 
 
 def _of_stack_in_memory(path: Path) -> Measured:

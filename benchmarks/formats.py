@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from benchmarks.archive import make_texts
+from benchmarks.archive import make_texts, peak_of_this_process
 from benchmarks.curves import seven_line_curves
 from gpusaxs.archive.convert import convert
 from gpusaxs.io import discover, read
@@ -116,6 +115,11 @@ def single_rates(folder: Path) -> dict[str, float]:
     return rates
 
 
+def _npz(path: Path, q: np.ndarray, intensity: np.ndarray, sigma: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.savez(file, q=q, intensity=intensity, sigma=sigma)
+
+
 def _pdh(path: Path, *columns: np.ndarray) -> None:
     rows = "".join(
         "".join(f"{cell:15.6E}" for cell in row) + "\n" for row in zip(*columns, strict=True)
@@ -141,7 +145,7 @@ _WRITERS: dict[str, Callable[..., None]] = {
     "text": lambda path, *columns: np.savetxt(path, np.column_stack(columns), "%.6e"),
     "pdh": _pdh,
     "cansas_xml": _xml,
-    "npz": lambda path, q, i, s: np.savez(path.open("wb"), q=q, intensity=i, sigma=s),
+    "npz": _npz,
     "nxcansas": lambda path, q, i, s: write_stack(path, q, i[None], s[None], title="a curve"),
 }
 
@@ -156,7 +160,6 @@ def stack_speeds(folder: Path, curves: int) -> list[StackSpeed]:
         write_stack(
             path, drawn.q, drawn.intensity, drawn.sigma, title="stack", compression=compression
         )
-        # A path of their own after each other: both find the file in the page cache.
         ours = values / _best(lambda path=path: _read_stack(path, curves))
         alone = values / _best(lambda path=path: _read_h5py(path, curves))
         speeds.append(StackSpeed(compression or "plain", ours, alone))
@@ -172,8 +175,8 @@ def _read_h5py(path: Path, curves: int) -> None:
     with h5py.File(path) as file:
         data = file["sasentry/sasdata"]
         for first in range(0, curves, SLICE):
-            for name in ("I", "Idev"):
-                assert data[name][first : first + SLICE].dtype == np.float64
+            rows = [data[name][first : first + SLICE] for name in ("I", "Idev")]
+            assert all(part.dtype == np.float64 for part in rows)
 
 
 def _best(work: Callable[[], object], repeat: int = 1) -> float:
@@ -200,7 +203,7 @@ def _convert_here(folder: Path) -> dict[str, float]:
     convert([folder], folder.parent / f"{folder.name}.h5", overwrite=True)
     return {
         "seconds": time.perf_counter() - began,
-        "peak": 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "peak": peak_of_this_process(),
     }
 
 

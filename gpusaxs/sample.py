@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag, StrEnum
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -122,8 +122,7 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a curve came from.
 
     Parameters
@@ -147,7 +146,11 @@ class Origin:
     q_unit: str = "1/nm"
     q_unit_from: str = "argument"
     format: str = "memory"
-    metadata: Metadata = field(default_factory=dict, hash=False)
+    metadata: Metadata = MappingProxyType({})
+
+
+FROM_MEMORY = Origin()
+"""Origin of a curve that was in no file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +242,7 @@ class Sample:
     sigma: FloatArray | None = None
     stage_num: int = 0
     metadata: FlowMetadata | None = None
-    origin: Origin = Origin()
+    origin: Origin = FROM_MEMORY
     status: CurveStatus = CurveStatus.OK
     reason: str = ""
     verdict: Verdict | None = None
@@ -254,12 +257,14 @@ class Sample:
         self.intensity = np.ascontiguousarray(self.intensity, dtype=np.float64)
         if self.sigma is not None:
             self.sigma = np.ascontiguousarray(self.sigma, dtype=np.float64)
-        for name, row in (("q", self.q), ("sigma", self.sigma)):
-            if row is not None and row.shape != self.intensity.shape:
-                raise ValueError(
-                    f"Expected {name} of sample {self.id!r} with the shape of its intensity "
-                    f"{self.intensity.shape}. Got {row.shape}. Give one value a point."
-                )
+        points = self.intensity.shape
+        if self.q.shape != points or (self.sigma is not None and self.sigma.shape != points):
+            others = {"q": self.q.shape, "sigma": getattr(self.sigma, "shape", points)}
+            name, got = next((name, shape) for name, shape in others.items() if shape != points)
+            raise ValueError(
+                f"Expected {name} of sample {self.id!r} with the shape of its intensity "
+                f"{points}. Got {got}. Give one value a point."
+            )
         if self.metadata is None:
             self.metadata = FlowMetadata(self.id)
 

@@ -60,14 +60,13 @@ def read(
     """One-dimensional curves of an HDF5 file, in the order of their paths in it."""
     if frames is None:
         with _opened(path, follow_links) as file:
-            layout, stacks = _stacks(file)
+            layout, stacks = _stacks(file, Notes())
             curves = [stack.curves(range(stack.extent.curves), q_unit) for stack in stacks]
         return to_samples(curves, FileIdentity(path, curve_id, layout.FORMAT, q_unit))
-    layout, places = _places(path, follow_links)
+    layout, places, notes = _places(path, follow_links)
     held = sum(place.extent.curves for place in places)
     check_frames(frames, held)
     with _opened(path, follow_links) as file:
-        notes = Notes()
         curves = [
             _curves(layout.stack_at(file, place.path, notes), place, part, q_unit)
             for place, part in _parts(places, frames)
@@ -94,8 +93,8 @@ class _Place:
     extent: Extent
 
 
-def _places(path: Path, follow_links: bool) -> tuple[Layout, tuple[_Place, ...]]:
-    """Layout of a file and its stacks, in the order of their paths."""
+def _places(path: Path, follow_links: bool) -> tuple[Layout, tuple[_Place, ...], Notes]:
+    """Layout of a file, its stacks in the order of their paths, and what is said of them."""
     state = os.stat(path)
     return _places_in(path, follow_links, state.st_ino, state.st_size, state.st_mtime_ns)
 
@@ -103,16 +102,18 @@ def _places(path: Path, follow_links: bool) -> tuple[Layout, tuple[_Place, ...]]
 # Looking through all groups takes about 1 ms for each: one slice after another would look through
 # a file of ten thousand groups again and again.
 @lru_cache(maxsize=16)
-def _places_in(path: Path, follow_links: bool, *_state: int) -> tuple[Layout, tuple[_Place, ...]]:
+def _places_in(
+    path: Path, follow_links: bool, *_state: int
+) -> tuple[Layout, tuple[_Place, ...], Notes]:
     """Stacks of a file as long as its inode, size and time of change are the same."""
     with _opened(path, follow_links) as file:
-        layout, stacks = _stacks(file)
-        return layout, tuple(_Place(stack.place, stack.extent) for stack in stacks)
+        notes = Notes()
+        layout, stacks = _stacks(file, notes)
+        return layout, tuple(_Place(stack.place, stack.extent) for stack in stacks), notes
 
 
-def _stacks(file: h5py.File) -> tuple[Layout, Sequence[Stack]]:
+def _stacks(file: h5py.File, notes: Notes) -> tuple[Layout, Sequence[Stack]]:
     """Stacks of the first layout that knows the file."""
-    notes = Notes()
     for layout in _LAYOUTS:
         stacks = layout.stacks(file, notes)
         if stacks:

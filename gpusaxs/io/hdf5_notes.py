@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import h5py
 import numpy as np
 
+from gpusaxs.errors import ReadError
 from gpusaxs.io.hdf5_access import (
-    ancestors,
     as_text,
     has,
     is_class,
@@ -48,10 +48,21 @@ _OF_COUNTING = {"count_time": "exposure", "exposure_time": "exposure"}
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A dataset that may hold a value for every frame."""
+    """A dataset that may hold a value for every frame: where it is, as files are opened anew.
+
+    Parameters
+    ----------
+    name
+        Of the field that it states, in the unit `unit`.
+    group, member
+        Path of the group, and name in it.
+    """
 
     name: str
-    values: h5py.Dataset
+    group: str
+    member: str
+    shape: tuple[int, ...]
+    unit: str
 
 
 @dataclass(slots=True)
@@ -62,11 +73,17 @@ class _Said:
     columns: list[_Column] = field(default_factory=list)
 
 
+_Look = Callable[[h5py.Group], _Said]
+
+
 class Notes:
-    """What is said beside the numbers in one open file; every entry is looked at once."""
+    """What is said beside the numbers of a file; every group is looked at once.
+
+    It may be kept from one opening of the file to the next, as long as the file is the same.
+    """
 
     def __init__(self) -> None:
-        self._entries: dict[str, _Said] = {}
+        self._known: dict[tuple[str, _Look], _Said] = {}
 
     def of(
         self, group: h5py.Group, frames: range, lengths: Sequence[int]
@@ -84,33 +101,48 @@ class Notes:
             Of the axes that count them.
         """
         facts: dict[str, str | float] = {}
-        columns: dict[str, h5py.Dataset] = {}
+        columns: dict[str, _Column] = {}
         for said in self._around(group):
             for column in said.columns:
-                if column.name not in facts and _fits(column.values, lengths):
-                    columns.setdefault(column.name, column.values)
+                if column.name not in facts and _fits(column.shape, lengths):
+                    columns.setdefault(column.name, column)
             for name, value in said.facts.items():
                 if name not in columns:
                     facts.setdefault(name, value)
         if not columns:
             return facts
         rows = [dict(facts) for _ in frames]
-        for name, values in columns.items():
-            for row, entry in zip(rows, _entries(name, values, frames), strict=True):
+        for column in columns.values():
+            for row, entry in zip(rows, _entries(group.file, column, frames), strict=True):
                 row.update(entry)
         return rows
 
     def _around(self, group: h5py.Group) -> Iterator[_Said]:
-        yield _said(group, _OF_FRAMES, arrays_only=True)
-        for around in ancestors(group):
-            path = str(around.name)
-            if path not in self._entries:
-                self._entries[path] = _of_entry(around) if is_class(around, _ENTRY) else _Said()
-            yield self._entries[path]
-        yield _said(group, _OF_FRAMES_ELSE, arrays_only=True)
+        path = str(group.name)
+        yield self._once(group, path, _of_frames)
+        while path.strip("/"):
+            yield self._once(group, path, _of_entry)
+            path = path.rpartition("/")[0]
+        yield self._once(group, str(group.name), _of_frames_else)
+
+    def _once(self, group: h5py.Group, path: str, look: _Look) -> _Said:
+        """What the group at a path says, asked once."""
+        if (path, look) not in self._known:
+            self._known[path, look] = look(group.file[path])
+        return self._known[path, look]
+
+
+def _of_frames(group: h5py.Group) -> _Said:
+    return _said(group, _OF_FRAMES, arrays_only=True)
+
+
+def _of_frames_else(group: h5py.Group) -> _Said:
+    return _said(group, _OF_FRAMES_ELSE, arrays_only=True)
 
 
 def _of_entry(entry: h5py.Group) -> _Said:
+    if not is_class(entry, _ENTRY):
+        return _Said()
     names = _OF_ENTRY
     if _text_in(entry, "program_name").lower().startswith("pyfai"):
         # It is the time at which the images were integrated.
@@ -151,13 +183,17 @@ def _said(group: h5py.Group, names: dict[str, str], arrays_only: bool = False) -
         if not is_stored_here(values) or not _is_readable(values, FIELDS[meant].is_text):
             continue
         if math.prod(values.shape) != 1:
-            said.columns.append(_Column(meant, values))
+            said.columns.append(_column(meant, group, name, values))
         elif not arrays_only:
             value = np.asarray(values[()], dtype=object).ravel()[0]
             said.facts = stated(meant, _plain(value), _unit(meant, values)) | said.facts
         elif FIELDS[meant].is_text:
-            said.columns.append(_Column(meant, values))
+            said.columns.append(_column(meant, group, name, values))
     return said
+
+
+def _column(meant: str, group: h5py.Group, name: str, values: h5py.Dataset) -> _Column:
+    return _Column(meant, str(group.name), name, values.shape, _unit(meant, values))
 
 
 def _is_readable(values: h5py.Dataset, is_text: bool) -> bool:
@@ -167,21 +203,23 @@ def _is_readable(values: h5py.Dataset, is_text: bool) -> bool:
     return fits and values.shape is not None and 0 < values.dtype.itemsize <= _MOST_BYTES_A_VALUE
 
 
-def _fits(values: h5py.Dataset, lengths: Sequence[int]) -> bool:
-    """Whether it has one value a frame."""
+def _fits(shape: tuple[int, ...], lengths: Sequence[int]) -> bool:
+    """Whether a column has one value a frame."""
     count = math.prod(lengths)
-    grid = values.shape == tuple(lengths) and count <= _MOST_VALUES_OF_A_GRID
-    return values.shape == (count,) or (grid and len(lengths) > 1)
+    grid = shape == tuple(lengths) and count <= _MOST_VALUES_OF_A_GRID
+    return shape == (count,) or (grid and len(lengths) > 1)
 
 
-def _entries(name: str, values: h5py.Dataset, frames: range) -> Iterator[dict[str, str | float]]:
+def _entries(file: h5py.File, column: _Column, frames: range) -> Iterator[dict[str, str | float]]:
     """Entries of the metadata, one a frame."""
-    unit = _unit(name, values)
+    values = member(file[column.group], column.member)
+    if not is_stored_here(values) or values.shape != column.shape:
+        raise ReadError(f"has changed in {column.group}/{column.member} while it was read")
     for start in range(frames.start, frames.stop, _TEXTS_AT_ONCE):
         stop = min(frames.stop, start + _TEXTS_AT_ONCE)
         block = values[start:stop] if values.ndim == 1 else values[()].ravel()[start:stop]
         for value in block.tolist():
-            yield stated(name, _plain(value), unit)
+            yield stated(column.name, _plain(value), column.unit)
 
 
 def _plain(value: object) -> object:

@@ -129,7 +129,7 @@ class _Packed:
                     self._unreadable[number, q_unit] = str(error)
                 raise ReadError(_said(entry.member, str(error))) from error
             for frame, sample in enumerate(found, begin + part.start):
-                sample.origin = replace(sample.origin, source=str(path), frame=frame)
+                sample.origin = sample.origin._replace(source=str(path), frame=frame)
             samples += found
         return samples
 

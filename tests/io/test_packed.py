@@ -14,7 +14,6 @@ import tarfile
 import tempfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +130,7 @@ def test_a_packed_folder_gives_the_curves_of_the_folder_bit_for_bit(mixed, archi
     ]
     frames = range(len(expected))
     assert [s.origin for s in found] == [
-        replace(s.origin, source=str(archive), frame=frame)
+        s.origin._replace(source=str(archive), frame=frame)
         for s, frame in zip(expected, frames, strict=True)
     ]
     assert extent(archive).curves == len(expected)
