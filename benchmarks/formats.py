@@ -89,7 +89,8 @@ class FormatsReport:
             f"{self.files:,} text files of 1,000 rows: **{self.files_a_minute:,.0f} a minute** "
             f"in {os.cpu_count()} processes.",
             f"Files of one curve of 1,000 points in one process, a second: {single}.",
-            f"NXcanSAS stacks as float64: {'; '.join(map(str, self.stacks))}.",
+            "NXcanSAS stacks as float64, samples made of them included:",
+            "\n".join(f"- {one}" for one in self.stacks),
             f"`convert` of the text files into one stack: {self.convert_rate:,.0f} files a second, "
             f"peak memory {more:,.0f} MiB, with a quarter of the files {less:,.0f} MiB.",
         ]

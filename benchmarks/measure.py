@@ -20,6 +20,7 @@ import gpusaxs
 from benchmarks import peers
 from benchmarks.archive import ArchiveReport
 from benchmarks.curves import Curves
+from benchmarks.formats import FormatsReport
 from benchmarks.runtime import RuntimeReport, measure_runtime
 from gpusaxs.backends.numpy import NumpyBackend, available_cores
 from gpusaxs.batch import SampleBatch
@@ -87,6 +88,7 @@ class Report:
     memory: float
     runtime: RuntimeReport
     archives: ArchiveReport
+    formats: FormatsReport
 
     def document(self) -> dict[str, Any]:
         """Return the report as plain numbers and words."""
@@ -196,6 +198,7 @@ def measure(
     rounds: int,
     memory: Callable[[], float],
     archives: Callable[[], ArchiveReport],
+    formats: Callable[[], FormatsReport],
 ) -> Report:
     """Measure everything; gpusaxs and its peers take turns, so that both see the same machine."""
     few = curves.first(peers_curves)
@@ -227,4 +230,5 @@ def measure(
         memory=memory(),
         runtime=measure_runtime(curves, rounds),
         archives=archives(),
+        formats=formats(),
     )

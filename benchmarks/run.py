@@ -10,6 +10,8 @@ from pathlib import Path
 from benchmarks import peers
 from benchmarks.archive import measure_archives
 from benchmarks.curves import COUNTS, LINES, seven_line_curves
+from benchmarks.formats import ROUNDS as FORMAT_ROUNDS
+from benchmarks.formats import measure_formats
 from benchmarks.measure import Report, measure
 from benchmarks.test_limits import memory_ratio
 
@@ -77,6 +79,7 @@ def markdown(report: Report) -> str:
     )
     runtime = "\n\n".join(report.runtime.lines())
     archives = "\n\n".join(report.archives.lines())
+    formats = "\n\n".join(report.formats.lines())
     return f"""# Speed
 
 Measured on {report.machine.date} on {report.machine.cores} cores of an {report.machine.processor} \
@@ -122,6 +125,12 @@ memory (`python -m benchmarks.archive`).
 
 {archives}
 
+## Formats
+
+Warm, from the page cache, the best of {FORMAT_ROUNDS} rounds (`python -m benchmarks.formats`).
+
+{formats}
+
 ## On a GPU
 
 Nothing was measured on a GPU yet: the CUDA drivers are compiled to PTX and run in Numba's \
@@ -152,6 +161,7 @@ def main() -> None:
         asked.rounds,
         memory_ratio,
         lambda: measure_archives(asked.archive_curves, asked.files, ARCHIVE_ROUNDS),
+        lambda: measure_formats(asked.curves, asked.files),
     )
     print(markdown(report), end="" if asked.markdown else "\n")
     if asked.json:
