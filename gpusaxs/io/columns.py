@@ -25,6 +25,9 @@ class Columns:
         Nothing says so: the columns are taken in the usual order.
     refusal
         What the table holds instead of a curve, where the file says so.
+    labelled
+        Whether a label of the columns says so: then a unit that the caller gives for q changes
+        nothing, as it may be meant for other files of a folder.
     """
 
     q: int
@@ -32,6 +35,7 @@ class Columns:
     sigma: int | None
     guessed: bool = False
     refusal: str = ""
+    labelled: bool = False
 
 
 _TWO = Columns(0, 1, None)
@@ -165,9 +169,11 @@ def columns_of(count: int, header: str, suffix: str = "") -> Columns:
         columns = _by_line(count, line, suffix)
     if columns.guessed and text.startswith(_USANS):
         columns = _USUAL
+    if columns.labelled:
+        return columns
     if "Qx" in text and "Qy" in text and not _names_q(line, count):
         return replace(columns, refusal=f"gives intensity over {_AXES['component']}")
-    if not columns.refusal and not _names_q(line, count) and _ANGLE_ANYWHERE.search(header):
+    if not _names_q(line, count) and _ANGLE_ANYWHERE.search(header):
         columns = replace(columns, refusal=f"gives intensity over {_AXES['angle']}")
     return columns
 
@@ -226,7 +232,9 @@ def _refused(kinds: tuple[str, ...]) -> Columns | None:
         refusal = _DISTANCES
     elif kinds[0] in _AXES and ("intensity" in kinds or "transformed" in kinds):
         refusal = f"gives intensity over {_AXES[kinds[0]]}"
-    return replace(_by_custom(len(kinds), "", ""), refusal=refusal) if refusal else None
+    if not refusal:
+        return None
+    return replace(_by_custom(len(kinds), "", ""), refusal=refusal, labelled=True)
 
 
 def _kinds(line: str, count: int) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def read(
         content = read_content(path, "a text")
     values, header, footer = _table(content)
     columns = columns_of(values.shape[1], header, path.suffix.lower())
-    if columns.refusal and q_unit is None:
+    if columns.refusal and (columns.labelled or q_unit is None):
         raise ReadError(columns.refusal)
     _check_table(values)
     _check_whole(values, header, footer)

@@ -142,14 +142,27 @@ def table(count, rows=12):
     return values, "".join(" ".join(map(repr, row)) + "\n" for row in values.tolist())
 
 
-def test_a_table_that_is_refused_is_read_where_the_caller_says_that_it_is_over_q(tmp_path):
+def test_a_table_in_a_text_that_speaks_of_an_angle_is_read_where_the_caller_gives_the_unit(
+    tmp_path,
+):
     values, body = table(2)
     path = tmp_path / "curve.dat"
-    path.write_text(f"#r_mm I\n{body}", encoding="utf-8")
-    with pytest.raises(ReadError, match="place on the detector"):
+    path.write_text(f"# 2theta range of the detector: 0.1 to 5\n{body}", encoding="utf-8")
+    with pytest.raises(ReadError, match="scattering angle"):
         read(path)
     (sample,) = read(path, "1/nm")
     assert np.array_equal(sample.q, values[:, 0])
+
+
+@pytest.mark.parametrize("label", ["r_mm", "2th_deg", "q^2", "chi_deg"])
+def test_a_column_that_is_labelled_as_another_axis_is_refused_whatever_unit_is_given(
+    tmp_path, label
+):
+    path = tmp_path / "curve.dat"
+    path.write_text(f"#{label} I\n{table(2)[1]}", encoding="utf-8")
+    for unit in (None, "1/nm"):
+        with pytest.raises(ReadError, match=r"gives intensity over"):
+            read(path, unit)
 
 
 def test_the_guess_is_said_at_the_curve(tmp_path):
