@@ -44,7 +44,7 @@ def test_text_files_cost_little_beside_their_curves_in_memory(tmp_path):
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_archive(tmp_path):
     peaks = []
-    for curves in (5000, 12000):
+    for curves in (4000, 8000):
         make_stack(tmp_path / "stack.h5", curves)
         peaks.append(in_process("archive", tmp_path / "stack.h5").peak)
     assert peaks[1] < GROWTH * peaks[0]

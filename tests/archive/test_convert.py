@@ -126,7 +126,7 @@ def test_however_little_is_held_no_curve_is_lost(mixed, output, monkeypatch, hel
 
 
 @settings(
-    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     kinds=st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3), st.booleans()), min_size=1),

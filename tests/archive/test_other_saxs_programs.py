@@ -51,9 +51,16 @@ def path(tmp_path):
     return tmp_path / "stack.h5"
 
 
-@pytest.mark.parametrize("with_sigma", [True, False])
-@pytest.mark.parametrize("frames", [1, 3])
-@pytest.mark.parametrize("said", [None, [SAID], [SAID, {}, SAID]])
+@pytest.mark.parametrize(
+    ("with_sigma", "frames", "said"),
+    [
+        (True, 1, None),
+        (False, 3, None),
+        (True, 3, [SAID]),
+        (False, 1, [SAID]),
+        (True, 3, [SAID, {}, SAID]),
+    ],
+)
 def test_a_stack_is_valid_and_opens(path, with_sigma, frames, said):
     rows = np.exp(-np.outer(np.arange(frames) + 1.0, Q))
     metadata = None if said is None else (said * frames)[:frames]

@@ -308,8 +308,9 @@ def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
         read_text(tmp_path, rows())
 
 
-def test_a_device_without_an_end_is_refused_after_as_much_as_a_file_may_have():
-    with pytest.raises(ReadError, match="of more than 256 MiB"):
+def test_a_device_without_an_end_is_refused_after_as_much_as_a_file_may_have(monkeypatch):
+    monkeypatch.setattr("gpusaxs.io.text.LARGEST_FILE", 2**25)
+    with pytest.raises(ReadError, match="of more than 32 MiB"):
         read_content("/dev/zero", "a text")
 
 
