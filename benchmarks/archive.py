@@ -176,7 +176,8 @@ def peak_of_this_process() -> int:
     return 1024 * int(line.split()[1])
 
 
-def _of_stack_in_memory(path: Path) -> Measured:
+def of_stack_in_memory(path: Path) -> Measured:
+    """Measure `gpusaxs.process` of the curves of a stack."""
     with h5py.File(path) as file:
         data = file["sasentry/sasdata"]
         return of_memory(
@@ -184,7 +185,8 @@ def _of_stack_in_memory(path: Path) -> Measured:
         )
 
 
-def _of_texts_in_memory(folder: Path) -> Measured:
+def of_texts_in_memory(folder: Path) -> Measured:
+    """Measure `gpusaxs.process` of the curves of text files."""
     read = [np.loadtxt(path) for path in sorted(folder.iterdir())[:_DIFFERENT]]
     places = np.arange(sum(1 for _ in folder.iterdir())) % len(read)
     columns = np.stack(read)[places]
@@ -193,8 +195,8 @@ def _of_texts_in_memory(folder: Path) -> Measured:
 
 _MEASUREMENTS: dict[str, Callable[[Path], Measured]] = {
     "archive": of_archive,
-    "stack in memory": _of_stack_in_memory,
-    "texts in memory": _of_texts_in_memory,
+    "stack in memory": of_stack_in_memory,
+    "texts in memory": of_texts_in_memory,
 }
 
 

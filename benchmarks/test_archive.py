@@ -2,7 +2,14 @@
 
 import pytest
 
-from benchmarks.archive import in_process, make_stack, make_texts
+from benchmarks.archive import (
+    in_process,
+    make_stack,
+    make_texts,
+    of_archive,
+    of_stack_in_memory,
+    of_texts_in_memory,
+)
 
 TRIALS = 4
 # With few blocks, and for a second or two, more than for an archive: see RESULTS.md.
@@ -23,8 +30,8 @@ def best_ratio(archive, memory, limit):
 def test_a_stack_costs_little_beside_its_curves_in_memory(tmp_path):
     make_stack(tmp_path / "stack.h5", 5000)
     ratio = best_ratio(
-        lambda: in_process("archive", tmp_path / "stack.h5"),
-        lambda: in_process("stack in memory", tmp_path / "stack.h5"),
+        lambda: of_archive(tmp_path / "stack.h5"),
+        lambda: of_stack_in_memory(tmp_path / "stack.h5"),
         STACK,
     )
     assert ratio < STACK
@@ -34,8 +41,8 @@ def test_a_stack_costs_little_beside_its_curves_in_memory(tmp_path):
 def test_text_files_cost_little_beside_their_curves_in_memory(tmp_path):
     make_texts(tmp_path / "texts", 2000)
     ratio = best_ratio(
-        lambda: in_process("archive", tmp_path / "texts"),
-        lambda: in_process("texts in memory", tmp_path / "texts"),
+        lambda: of_archive(tmp_path / "texts"),
+        lambda: of_texts_in_memory(tmp_path / "texts"),
         TEXTS,
     )
     assert ratio < TEXTS

@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Half of what is usual: other examples are drawn in every run. Tests that need more say so.
+settings.register_profile("suite", max_examples=50)
+settings.load_profile("suite")
 
 MEASURED = Path(__file__).parents[2] / "shared" / "data"
 
