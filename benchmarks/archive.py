@@ -23,7 +23,7 @@ import numpy as np
 import gpusaxs
 from benchmarks.curves import Curves, seven_line_curves
 from gpusaxs.archive.run import process_archive
-from gpusaxs.io.nxcansas import write_stack
+from gpusaxs.io.nxcansas_writer import write_stack
 
 _DIFFERENT = 200
 

@@ -40,6 +40,10 @@ class RunDirectoryError(GpusaxsError):
     """A run directory that is missing, incomplete, damaged or in the way."""
 
 
+class OutputInTheWayError(GpusaxsError):
+    """Something is in the place where a file or a folder should be written."""
+
+
 class OutOfMemoryError(GpusaxsError):
     """A launch needs more memory than the device has; with fewer curves it may not."""
 

@@ -37,6 +37,10 @@ class MetadataField:
         """Whether it holds words and not a number."""
         return self.unit == ""
 
+    def with_unit(self, value: str) -> str:
+        """A value in words, with the unit behind it where it has one."""
+        return value if self.unit in ("", "1") else f"{value} {self.unit}"
+
 
 FIELDS: Mapping[str, MetadataField] = {
     field.name: field

@@ -235,9 +235,14 @@ ORIGIN = [
 
 def origin_of(row: Mapping[str, Any]) -> Origin:
     """Return where a curve came from, by its row of the table of samples."""
-    said = {name: row[f"{META}{name}"] for name in FIELDS if row[f"{META}{name}"] is not None}
+    said = {name: row[f"{META}{name}"] for name in FIELDS}
     return Origin(
-        row["source"], row["frame"], row["q_unit"], row["q_unit_from"], row["format"], said
+        row["source"],
+        row["frame"],
+        row["q_unit"],
+        row["q_unit_from"],
+        row["format"],
+        {name: value for name, value in said.items() if value is not None},
     )
 
 

@@ -11,7 +11,7 @@ from gpusaxs import api
 from gpusaxs.archive.opened import open_run
 from gpusaxs.archive.run import process_archive
 from gpusaxs.errors import BackendError, PipelineError
-from gpusaxs.io.nxcansas import write_stack
+from gpusaxs.io.nxcansas_writer import write_stack
 from gpusaxs.simulate import simulate
 
 TABLES = ("samples", "peaks", "phases")

@@ -15,7 +15,7 @@ from numba import typeof, types
 
 from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.batch import SampleBatch
-from gpusaxs.io.nxcansas import write_stack
+from gpusaxs.io.nxcansas_writer import write_stack
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.simulate import simulate

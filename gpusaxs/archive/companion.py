@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gpusaxs.archive.directory import METADATA, Json, encoded
+from gpusaxs.archive.fingerprints import sha256
 from gpusaxs.archive.plan import ListedFile
-from gpusaxs.errors import ReadError
+from gpusaxs.errors import ReadError, RunDirectoryError
 from gpusaxs.metadata import FIELDS, META, stated
 from gpusaxs.tables import SAMPLES
 
@@ -77,12 +79,21 @@ class Companion:
             raise ReadError(f"The metadata {path}: {error}.") from error
 
     @classmethod
-    def load(cls, path: Path) -> Companion:
-        """Read what a run directory keeps of it."""
-        try:
-            return cls(pq.read_table(path))
-        except (OSError, pa.ArrowException) as error:
-            raise ReadError(f"The metadata {path} cannot be read: {error}.") from error
+    def of_run(cls, path: Path, description: Json) -> Companion | None:
+        """Read what a run directory keeps of the one that was given with its files, if one was.
+
+        Raises
+        ------
+        RunDirectoryError
+            If it is missing or damaged.
+        """
+        known = description.get("metadata")
+        if known is None:
+            return None
+        kept = path / METADATA
+        if sha256(str(kept)) != known["sha256"]:
+            raise RunDirectoryError(f"{kept} is not what was written.")
+        return cls(pq.read_table(kept))
 
     @property
     def columns(self) -> list[pa.Field]:
@@ -92,12 +103,10 @@ class Companion:
     @property
     def encoded(self) -> pa.Buffer:
         """It as Parquet: equal tables give equal bytes."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(self.rows, sink, compression="zstd")
-        return sink.getvalue()
+        return encoded(self.rows)
 
     @property
-    def description(self) -> dict[str, Any]:
+    def description(self) -> Json:
         """What `run.json` says of it."""
         kinds = {c.name: "number" if pa.types.is_float64(c.type) else "text" for c in self.columns}
         return {"columns": kinds, "sha256": hashlib.sha256(self.encoded).hexdigest()}
@@ -153,16 +162,17 @@ class Companion:
         return None
 
 
-def _names(path: str) -> Iterator[str]:
-    """Yield the names under which a table may speak of a file, the closest first."""
+# The frames of a stack have one name and one source.
+@lru_cache(1024)
+def _names(path: str) -> tuple[str, ...]:
+    """Names under which a table may speak of a file, the closest first."""
     parts = [part for part in path.split("/") if part]
     stem = PurePosixPath(parts[-1]).stem if parts else ""
-    if path.startswith("/"):
-        yield path
-    for begin in range(len(parts)):
-        yield "/".join(parts[begin:])
-    for begin in range(len(parts)):
-        yield "/".join([*parts[begin:-1], stem])
+    return (
+        *([path] if path.startswith("/") else ()),
+        *("/".join(parts[begin:]) for begin in range(len(parts))),
+        *("/".join([*parts[begin:-1], stem]) for begin in range(len(parts))),
+    )
 
 
 def _cells(path: Path) -> dict[str, list[str | None]]:

@@ -17,8 +17,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpusaxs.archive.fingerprints import stat
 from gpusaxs.archive.plan import Block, BlockLimits, ListedFile, Planner
-from gpusaxs.archive.reading import read_frames
-from gpusaxs.errors import GpusaxsError
+from gpusaxs.archive.reading import read_unit
+from gpusaxs.errors import OutputInTheWayError
 from gpusaxs.io import find_files
 from gpusaxs.io.nxcansas_writer import Compression, Stack, StacksWriter, frames_of_a_chunk
 from gpusaxs.sample import CurveStatus, Origin, Sample
@@ -39,10 +39,6 @@ _MOST_HELD = 2**26
 _BESIDE_BYTES = 1000
 _READERS = 2
 _AHEAD = 3
-
-
-class OutputInTheWayError(GpusaxsError):
-    """Something is in the place where a file or a folder should be written."""
 
 
 @dataclass(slots=True)
@@ -165,11 +161,7 @@ def _read(
     def read(block: Block) -> list[Sample | Unread]:
         entries: list[Sample | Unread] = []
         for unit in block.units:
-            file = files[unit.file]
-            if unit.problem:
-                entries.append(Unread(file.id, file.path, 0, unit.problem))
-            else:
-                entries += read_frames(file, q_unit, unit.frames)
+            entries += read_unit(files, unit, q_unit)
         return entries
 
     ahead: deque[tuple[Block, Future[list[Sample | Unread]]]] = deque()

@@ -15,18 +15,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from gpusaxs.archive.companion import Companion
 from gpusaxs.archive.fingerprints import ReadFile
 from gpusaxs.archive.plan import ListedFile, Position
 from gpusaxs.archive.stored_curves import CURVES
-from gpusaxs.errors import ReadError, RunDirectoryError
+from gpusaxs.errors import RunDirectoryError
 from gpusaxs.tables import PEAKS, PHASE_ROWS, SAMPLES
+
+if TYPE_CHECKING:
+    from gpusaxs.archive.companion import Companion
 
 DESCRIPTION = "run.json"
 JOURNAL = "journal.jsonl"
@@ -90,6 +92,11 @@ class BlockRecord:
     def file_numbers(self) -> range:
         """Numbers of the input files of which it holds curves."""
         return range(self.start.file, self.stop.file + (1 if self.stop.frame else 0))
+
+    @property
+    def place(self) -> tuple[Position, Position, int]:
+        """What a `Planner` has to know of a block that is done."""
+        return self.start, self.stop, self.curves
 
     @classmethod
     def from_json(cls, given: Json) -> BlockRecord:
@@ -433,26 +440,6 @@ def read_table(
 def read_part(path: Path, name: str, block: int) -> pa.Table:
     """Read the part of one block; raises as `read_table` does."""
     return _read_parts(path, name, [block], _schema(read_description(path), name))
-
-
-def read_companion(path: Path, description: Json) -> Companion | None:
-    """Read the metadata that were given with the files of a run, if any were.
-
-    Raises
-    ------
-    RunDirectoryError
-        If they are missing or damaged.
-    """
-    known = description.get("metadata")
-    if known is None:
-        return None
-    try:
-        companion = Companion.load(path / METADATA)
-    except ReadError as error:
-        raise RunDirectoryError(str(error)) from error
-    if companion.description != known:
-        raise RunDirectoryError(f"{path / METADATA} is not what was written.")
-    return companion
 
 
 def _schema(description: Json, name: str) -> pa.Schema:

@@ -17,12 +17,13 @@ import pyarrow as pa
 import pyarrow.csv
 
 import gpusaxs
-from gpusaxs.archive.convert import OutputInTheWayError
 from gpusaxs.archive.directory import Json, read_description, read_records
 from gpusaxs.archive.export_nxcansas import NXcanSASFile, Processing
 from gpusaxs.archive.opened import open_run
 from gpusaxs.archive.reduced import ReducedBlock, ReducedCurve, reduced_blocks
+from gpusaxs.errors import OutputInTheWayError
 from gpusaxs.metadata import FIELDS
+from gpusaxs.tables import origin_of
 from gpusaxs.units import TO_INVERSE_NM, QUnit, check_q_unit, find_q_unit
 
 Format = Literal["nxcansas", "csv", "ascii"]
@@ -265,11 +266,8 @@ def _in_words(curve: ReducedCurve) -> Iterable[str]:
     """Yield what is known of a curve, a line each."""
     row = curve.row
     yield f"curve: {_one_line(row['id'])}"
-    for name, field in FIELDS.items():
-        value = row[f"meta.{name}"]
-        if value is not None:
-            unit = "" if field.unit in ("", "1") else f" {field.unit}"
-            yield f"{name}: {_one_line(str(value))}{unit}"
+    for name, value in origin_of(row).metadata.items():
+        yield f"{name}: {FIELDS[name].with_unit(_one_line(str(value)))}"
     yield f"verdict: {row['verdict']}"
     if row["phase"] is not None:
         yield f"phase: {row['phase']}"

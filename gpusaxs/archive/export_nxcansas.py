@@ -15,8 +15,7 @@ import pyarrow as pa
 from gpusaxs.archive.directory import Json
 from gpusaxs.archive.reduced import Line, ReducedBlock, ReducedCurve
 from gpusaxs.io.nxcansas_entry import NewFile, begin_data, begin_entry, put_metadata, put_text
-from gpusaxs.metadata import FIELDS, META
-from gpusaxs.tables import PEAKS, PHASE_ROWS
+from gpusaxs.tables import PEAKS, PHASE_ROWS, origin_of
 from gpusaxs.units import TO_INVERSE_NM, QUnit
 
 DESCRIPTION = "measured intensity minus background; SASdata/background is what was subtracted"
@@ -89,8 +88,7 @@ class NXcanSASFile(NewFile):
         self._curves += 1
         row = curve.row
         entry = begin_entry(self.file, f"sasentry{self._curves:06d}", row["id"])
-        said = {name: row[f"{META}{name}"] for name in FIELDS if row[f"{META}{name}"] is not None}
-        put_metadata(entry, {"title": row["id"], **said})
+        put_metadata(entry, {"title": row["id"], **origin_of(row).metadata})
         self._put_curve(entry, curve)
         self._put_process(entry)
         _put_answer(entry, row)

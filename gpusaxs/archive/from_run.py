@@ -21,7 +21,6 @@ from gpusaxs.archive.directory import (
     Json,
     RunWriter,
     damaged_parts,
-    read_companion,
     read_description,
     read_inputs,
     read_part,
@@ -96,7 +95,7 @@ def reprocess_run(
     _check_output(stored, Path(output))
     again = _plan(stored, pipeline)
     explain(again.explanation)
-    companion = read_companion(stored.path, stored.description)
+    companion = Companion.of_run(stored.path, stored.description)
     if not again.from_curves:
         _check_inputs(stored)
     with Runtime(backend, workers, pipeline, events=events) as runtime:
@@ -181,10 +180,7 @@ class _StoredRun:
 
     def planner(self) -> Planner:
         """Return what plans the same blocks from the input files."""
-        done = {
-            number: (record.start, record.stop, record.curves)
-            for number, record in self.records.items()
-        }
+        done = {number: record.place for number, record in self.records.items()}
         return Planner(self.files, BlockLimits(self.description["block_size"]), done)
 
 
@@ -216,8 +212,7 @@ def _check_output(stored: _StoredRun, output: Path) -> None:
 
 
 def _check_inputs(stored: _StoredRun) -> None:
-    needed = {number for record in stored.records.values() for number in record.file_numbers}
-    changed = changed_files(stored.path, [stored.files[number] for number in sorted(needed)])
+    changed = changed_files(stored.path, stored.files, stored.records.values())
     if changed:
         shown = "\n  ".join(changed[:_SHOWN])
         more = f"\n  ... and {len(changed) - _SHOWN:,} more" if len(changed) > _SHOWN else ""

@@ -64,16 +64,20 @@ class BlockReader:
                 continue
             if unit.begins:
                 fingerprints.begin(unit.file)
-            entries += self._read(unit)
+            entries += read_unit(self._files, unit, self._q_unit)
             if unit.ends:
                 ended.append(fingerprints.end(unit.file))
         return CurvesRead(block, entries, ended)
 
-    def _read(self, unit: Unit) -> Sequence[Sample | Unread]:
-        file = self._files[unit.file]
-        if unit.problem:
-            return [Unread(file.id, file.path, 0, unit.problem)]
-        return read_frames(file, self._q_unit, unit.frames)
+
+def read_unit(
+    files: Sequence[ListedFile], unit: Unit, q_unit: str | None
+) -> Sequence[Sample | Unread]:
+    """Read what a block takes from one file."""
+    file = files[unit.file]
+    if unit.problem:
+        return [Unread(file.id, file.path, 0, unit.problem)]
+    return read_frames(file, q_unit, unit.frames)
 
 
 def read_frames(

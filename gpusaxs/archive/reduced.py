@@ -106,15 +106,14 @@ def _again(path: Path, description: Json, backend: str | None) -> Iterator[Reduc
     """Yield blocks whose curves are processed again."""
     records = read_records(path, description)
     files = read_inputs(path)
-    needed = {number for record in records for number in record.file_numbers}
-    changed = changed_files(path, [files[number] for number in sorted(needed)])
+    changed = changed_files(path, files, records)
     if changed:
         listed = "\n  ".join(changed[:_SHOWN])
         raise RunDirectoryError(
             f"The run keeps no curves, and of its inputs {len(changed):,} are gone or have changed:"
             f"\n  {listed}\nProcess them again, or keep curves in the run with --save-curves."
         )
-    done = {record.block: (record.start, record.stop, record.curves) for record in records}
+    done = {record.block: record.place for record in records}
     planner = Planner(files, BlockLimits(description["block_size"]), done)
     pipeline = Pipeline.from_document(description["pipeline"])
     with (

@@ -236,10 +236,7 @@ def process_archive(
         writer = begin(Path(output), asked, files, companion, overwrite=overwrite, resume=resume)
         try:
             with Fingerprints(writer.files) as fingerprints, runtime.new_run() as run:
-                done = {
-                    number: (record.start, record.stop, record.curves)
-                    for number, record in writer.records.items()
-                }
+                done = {number: record.place for number, record in writer.records.items()}
                 planner = Planner(writer.files, BlockLimits(block_size), done, limit)
                 return BlockLine(
                     writer, runtime, run, progress, limit, fail_fast=on_failure == "fail_fast"

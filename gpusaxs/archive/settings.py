@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import gpusaxs
-from gpusaxs.archive.directory import RunWriter, read_input_table
+from gpusaxs.archive.directory import BlockRecord, RunWriter, read_input_table
 from gpusaxs.archive.fingerprints import ReadFile, sha256, stat
 from gpusaxs.archive.plan import ListedFile
 from gpusaxs.errors import RunDirectoryError
@@ -114,8 +114,11 @@ def _changed_inputs(writer: RunWriter, files: Sequence[ListedFile]) -> Iterator[
         yield "inputs: the same files in another order"
 
 
-def changed_files(path: Path, files: Sequence[ListedFile]) -> list[str]:
-    """Return the paths of those input files of a run that are not what they were."""
+def changed_files(
+    path: Path, files: Sequence[ListedFile], records: Iterable[BlockRecord]
+) -> list[str]:
+    """Return the paths of those input files of blocks of a run that are not what they were."""
+    needed = sorted({number for record in records for number in record.file_numbers})
     inputs = read_input_table(path)
     columns = (inputs[name].to_pylist() for name in ("path", "sha256", "changed"))
     read = {
@@ -123,7 +126,11 @@ def changed_files(path: Path, files: Sequence[ListedFile]) -> list[str]:
         for number, (name, digest, changed) in enumerate(zip(*columns, strict=True))
         if digest is not None
     }
-    return [file.path for file in files if has_changed(file, read.get(file.path))]
+    return [
+        files[number].path
+        for number in needed
+        if has_changed(files[number], read.get(files[number].path))
+    ]
 
 
 def has_changed(file: ListedFile, known: ReadFile | None) -> bool:

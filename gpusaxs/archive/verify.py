@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpusaxs.archive.blocks import BlockProcessor
+from gpusaxs.archive.companion import Companion
 from gpusaxs.archive.compare import Comparison
 from gpusaxs.archive.directory import (
     DESCRIPTION,
@@ -17,7 +18,6 @@ from gpusaxs.archive.directory import (
     BlockRecord,
     Json,
     damaged_parts,
-    read_companion,
     read_description,
     read_inputs,
     read_part,
@@ -132,7 +132,7 @@ def verify_run(
     whole = _check_parts(path, description, records, found)
     try:
         files = read_inputs(path)
-        companion = read_companion(path, description)
+        companion = Companion.of_run(path, description)
     except RunDirectoryError as error:
         found.damaged.append(str(error))
         return found
@@ -143,7 +143,7 @@ def verify_run(
     chosen = _with_same_inputs(_chosen(whole, sample), path, files, found)
     pipeline = Pipeline.from_document(description["pipeline"])
     _remark(description, pipeline, found)
-    done = {record.block: (record.start, record.stop, record.curves) for record in records}
+    done = {record.block: record.place for record in records}
     planner = Planner(files, BlockLimits(description["block_size"]), done)
     with (
         Runtime(backend or description["backend"], workers, pipeline) as runtime,
@@ -229,8 +229,7 @@ def _with_same_inputs(
     records: Sequence[BlockRecord], path: Path, files: Sequence[ListedFile], found: Verification
 ) -> list[BlockRecord]:
     """Note inputs that have changed; return the blocks that can be computed from what they were."""
-    needed = {number for record in records for number in record.file_numbers}
-    changed = set(changed_files(path, [files[number] for number in sorted(needed)]))
+    changed = set(changed_files(path, files, records))
     found.changed = [f"{name}: is not what it was" for name in sorted(changed)]
     return [
         record

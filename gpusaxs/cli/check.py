@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpusaxs.cli.lines import counted
 from gpusaxs.cli.options import (
     INPUT_HELP,
     Backend,
@@ -97,8 +98,8 @@ def _print(found: Estimate) -> None:
     from gpusaxs.cli.report import print_table
 
     typer.echo(
-        f"Inputs: {_count(found.files, 'file')}, {_count(found.curves, 'curve')}, "
-        f"{in_bytes(found.size)}; of them read: {_count(found.sample, 'curve')}"
+        f"Inputs: {counted(found.files, 'file')}, {counted(found.curves, 'curve')}, "
+        f"{in_bytes(found.size)}; of them read: {counted(found.sample, 'curve')}"
     )
     typer.echo()
     if found.kinds:
@@ -151,10 +152,6 @@ def _first(lines: Sequence[str]) -> Iterator[str]:
     yield from lines[:_SHOWN]
     if len(lines) > _SHOWN:
         yield f"... and {len(lines) - _SHOWN:,} more"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _time(seconds: float) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gpusaxs.cli.lines import ProgressLines
+from gpusaxs.cli.lines import ProgressLines, counted
 from gpusaxs.cli.options import INPUT_HELP, FollowLinks, QUnitOption, check_unit
 
 if TYPE_CHECKING:
@@ -66,19 +66,15 @@ def _print(found: Converted, output: Path, seconds: float) -> None:
 
     if found.curves:
         typer.echo(
-            f"{output}: {found.curves:,} curves in {_count(found.stacks, 'stack')}, "
-            f"{in_bytes(output.stat().st_size)}, from {_count(found.files, 'file')} of "
+            f"{output}: {found.curves:,} curves in {counted(found.stacks, 'stack')}, "
+            f"{in_bytes(output.stat().st_size)}, from {counted(found.files, 'file')} of "
             f"{in_bytes(found.size)} in {seconds:.1f} s"
         )
     else:
         typer.echo(f"No curve can be read: {output} was not written.", err=True)
     for remark, curves in found.remarks.items():
-        typer.echo(f"{_count(curves, 'curve')}: {EXPLANATIONS[remark]}", err=True)
+        typer.echo(f"{counted(curves, 'curve')}: {EXPLANATIONS[remark]}", err=True)
     if found.unread:
         typer.echo(f"Cannot be read: {len(found.unread):,}", err=True)
     for curve in found.unread:
         typer.echo(f"  {curve.id}: {curve.reason}", err=True)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

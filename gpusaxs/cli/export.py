@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gpusaxs.cli.lines import ProgressLines
+from gpusaxs.cli.lines import ProgressLines, counted
 from gpusaxs.cli.options import BackendName, check_unit
 
 
@@ -62,7 +62,7 @@ def export(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--q-unit") from error
-    files = f"{found.files:,} file{'' if found.files == 1 else 's'}"
+    files = counted(found.files, "file")
     typer.echo(f"{output}: {found.curves:,} reduced curves in {files}")
     if found.left_out:
         typer.echo(f"Left out, because they have failed: {found.left_out:,}", err=True)

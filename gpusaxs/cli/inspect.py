@@ -81,8 +81,7 @@ def _print(found: Inspection) -> None:
         _line("unit of q", f"{unit}, {_UNIT_FROM[said_by]}")
     _line("sigma", {0: "no", read: "yes"}.get(found.with_sigma, f"{found.with_sigma} of {read}"))
     for name, value in found.metadata.items():
-        unit = "" if FIELDS[name].unit in ("", "1") else f" {FIELDS[name].unit}"
-        shown = value if isinstance(value, str) else f"{value:.6g}{unit}"
+        shown = value if isinstance(value, str) else FIELDS[name].with_unit(f"{value:g}")
         others = "; others differ" if name in found.varying else ""
         _line(name, f"{shown}{others}")
     for flag, count in found.remarks.items():

@@ -1,4 +1,4 @@
-"""Lines that say now and then how far a command is."""
+"""What lines of several commands have in common."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ class ProgressLines:
         if now - self._said > SECONDS_BETWEEN_LINES:
             self._said = now
             typer.echo(words, err=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words, as in ``"1 file"`` or ``"2,000 files"``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

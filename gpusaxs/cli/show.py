@@ -91,10 +91,10 @@ def _print_answer(curve: Line) -> None:
 
 def _told(name: str, value: str | float) -> str:
     """What is known of a curve beside its numbers, with its unit."""
-    known = FIELDS.get(name.removeprefix(META))
     if isinstance(value, str):
         return value
-    return f"{value:g}" if known is None or known.unit == "1" else f"{value:g} {known.unit}"
+    known = FIELDS.get(name.removeprefix(META))
+    return f"{value:g}" if known is None else known.with_unit(f"{value:g}")
 
 
 def _print_candidates(phases: list[Line]) -> None:

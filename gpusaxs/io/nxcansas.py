@@ -17,9 +17,6 @@ from gpusaxs.io.hdf5_stack import (
     distinct,
     stated_unit,
 )
-from gpusaxs.io.nxcansas_writer import StackWriter, write_stack
-
-__all__ = ["FORMAT", "StackWriter", "stack_at", "stacks", "write_stack"]
 
 FORMAT = "nxcansas"
 

@@ -96,7 +96,7 @@ class Simulation:
         folder
             Made where it does not exist.
         """
-        from gpusaxs.io.nxcansas import write_stack  # noqa: PLC0415
+        from gpusaxs.io.nxcansas_writer import write_stack  # noqa: PLC0415
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)

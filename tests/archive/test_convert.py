@@ -260,8 +260,8 @@ def test_an_error_in_the_middle_leaves_the_older_file_alone(mixed, output, monke
             raise KeyboardInterrupt
         return frames(*_)
 
-    frames = module.read_frames
-    monkeypatch.setattr(module, "read_frames", fail)
+    frames = module.read_unit
+    monkeypatch.setattr(module, "read_unit", fail)
     output.write_bytes(b"older")
     with pytest.raises(KeyboardInterrupt):
         convert([mixed], output, overwrite=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gpusaxs.errors import ReadError
 from gpusaxs.io import Source, discover, read
-from gpusaxs.io.nxcansas import write_stack
+from gpusaxs.io.nxcansas_writer import write_stack
 from gpusaxs.io.recognise import readers
 
 CURVE = "0.1 5.0\n0.2 4.0\n0.3 3.0\n"

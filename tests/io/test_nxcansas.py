@@ -8,7 +8,7 @@ import pytest
 
 from gpusaxs.errors import ReadError
 from gpusaxs.io import read
-from gpusaxs.io.nxcansas import StackWriter, write_stack
+from gpusaxs.io.nxcansas_writer import StackWriter, write_stack
 
 Q = np.linspace(0.01, 0.3, 20)
 FRAMES = np.exp(-np.outer([1.0, 2.0, 3.0], Q))

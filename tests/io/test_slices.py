@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gpusaxs.errors import ReadError
 from gpusaxs.io import Extent, Source, extent, read
-from gpusaxs.io.nxcansas import write_stack
+from gpusaxs.io.nxcansas_writer import write_stack
 
 PLUGINS = {
     None: {},
