@@ -17,9 +17,15 @@ ETA_SIGMA = 12
 LEVEL = 13
 SLOPE = 14
 REDUCED_CHI2 = 15
-STATUS = 16
-BRAGG = 17
-PEAK_COLUMNS = 18
+# ln of the width above the centre over the width below it; the FWHM is half their sum.
+ASYMMETRY = 16
+ASYMMETRY_SIGMA = 17
+STATUS = 18
+# How it was found and fitted: PEAK_... bits of `gpusaxs.kernels.status`.
+REMARKS = 19
+# 1.0 for a Bragg line; else a LINE_... code of `gpusaxs.kernels.status`.
+BRAGG = 20
+PEAK_COLUMNS = 21
 
 # A peak that the search has found, in a batch's `candidates` (curves, max_candidates, 3): its
 # INDEX, VALUE and PROMINENCE, the highest first.
