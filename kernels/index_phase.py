@@ -524,6 +524,8 @@ def write_phase(  # type: ignore[no-untyped-def]
     row[table.SCORE] = score
     row[table.MATCHED] = matched
     row[table.MISSING] = missing
+    for column in range(table.MISSING + 1, table.PHASE_COLUMNS):
+        row[column] = math.nan
 
 
 @curve_kernel
@@ -591,7 +593,7 @@ def index_phase(
             best[_MATCHES, phase] = matches
 
     runner_up = 0.0
-    for rank in range(table.MAX_PHASES):
+    for rank in range(3):
         chosen = 0
         for phase in range(known):
             if best[_SCORE, phase] > best[_SCORE, chosen]:
