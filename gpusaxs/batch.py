@@ -21,7 +21,9 @@ from gpusaxs.sample import (
     CurveStatus,
     FitStatus,
     FlowMetadata,
+    LineKind,
     Peak,
+    PeakRemarks,
     PhaseMatch,
     Sample,
     Verdict,
@@ -439,6 +441,8 @@ FITTED_COLUMNS = {
     "level": table.LEVEL,
     "slope": table.SLOPE,
     "reduced_chi2": table.REDUCED_CHI2,
+    "asymmetry": table.ASYMMETRY,
+    "asymmetry_sigma": table.ASYMMETRY_SIGMA,
 }
 """The fields of `Peak` that a fit fills, and their columns in the table of peaks."""
 
@@ -450,7 +454,8 @@ def _peak(line: FloatArray) -> Peak:
         value=float(line[table.VALUE]),
         prominence=float(line[table.PROMINENCE]),
         status=FitStatus(int(line[table.STATUS])),
-        bragg=bool(line[table.BRAGG] == 1.0),
+        remarks=PeakRemarks(int(line[table.REMARKS])),
+        kind=LineKind(int(line[table.BRAGG])),
         **fitted,
     )
 

@@ -15,7 +15,7 @@ from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.status import FAILURES
 from gpusaxs.metadata import FIELDS, META, MetadataField
 from gpusaxs.phases import PHASES
-from gpusaxs.sample import CurveStatus, FitStatus, Origin, Verdict
+from gpusaxs.sample import CurveStatus, FitStatus, LineKind, Origin, PeakRemarks, Verdict
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _NUMBERS = pa.list_(pa.int32())
@@ -65,7 +65,9 @@ PEAKS = pa.schema(
         ("index", pa.int32()),
         *((name, pa.float64()) for name in _FITTED),
         ("bragg", pa.bool_()),
+        ("kind", _TEXT),
         ("status", _TEXT),
+        ("remarks", _TEXT),
     ]
 )
 """One row a peak, in the order in which they were found: see `gpusaxs.sample.Peak`."""
@@ -249,14 +251,17 @@ def origin_of(row: Mapping[str, Any]) -> Origin:
 def _peaks(ids: list[str], peaks: NDArray[np.float64], n_peaks: NDArray[np.int64]) -> pa.Table:
     curve, slot = np.nonzero(np.arange(peaks.shape[1]) < n_peaks[:, np.newaxis])
     lines = peaks[curve, slot]
+    codes, which = np.unique(lines[:, table.REMARKS].astype(np.int64), return_inverse=True)
     columns: dict[str, Any] = {
         "id": pa.array(np.array(ids, object)[curve], pa.string()),
         "index": lines[:, table.INDEX].astype(np.int32),
         **{name: lines[:, column] for name, column in _FITTED.items()},
-        "bragg": lines[:, table.BRAGG] == 1.0,
+        "bragg": lines[:, table.BRAGG] == LineKind.BRAGG,
+        "kind": _words(lines[:, table.BRAGG].astype(np.int64), [kind.label for kind in LineKind]),
         "status": _words(
             lines[:, table.STATUS].astype(np.int64), [status.label for status in FitStatus]
         ),
+        "remarks": _words(which, [PeakRemarks(int(code)).label for code in codes]),
     }
     arrays = [_column(columns[f.name], f.type) for f in PEAKS]
     return pa.Table.from_arrays(arrays, schema=PEAKS)

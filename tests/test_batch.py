@@ -7,7 +7,7 @@ from gpusaxs.kernels import peak_table as table
 from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.batch import MAX_PEAKS, SampleBatch, reflections
 from gpusaxs.phases import PHASES
-from gpusaxs.sample import CurveStatus, FitStatus, Sample, Verdict
+from gpusaxs.sample import CurveStatus, FitStatus, LineKind, PeakRemarks, Sample, Verdict
 
 BACKEND = NumpyBackend(1)
 Q = np.linspace(0.1, 2.0, 50)
@@ -202,17 +202,19 @@ def test_peaks_of_the_tables_are_peaks_of_the_sample():
     batch = batch_of()
     batch.peaks[1, 0] = np.arange(table.PEAK_COLUMNS)
     batch.peaks[1, 0, table.STATUS] = FitStatus.BOUND_HIT
-    batch.peaks[1, 0, table.BRAGG] = 1.0
+    batch.peaks[1, 0, table.REMARKS] = PeakRemarks.SHOULDER
+    batch.peaks[1, 0, table.BRAGG] = LineKind.BRAGG
     batch.n_peaks[1] = 1
     batch.candidates[1, :2] = [[30.0, 8.0, 2.0], [12.0, 4.0, 1.0]]
     batch.n_candidates[1] = 2
     metadata = batch.to_samples()[1].metadata
     [peak] = metadata.processed_peaks
-    fitted = [field.name for field in fields(peak)][1:-2]
+    fitted = [field.name for field in fields(peak)][1:-3]
     assert table.VALUE + len(fitted) == table.STATUS
     for column, name in enumerate(fitted, start=table.VALUE):
         assert getattr(peak, name) == column
     assert (peak.index, peak.status, peak.bragg) == (0, FitStatus.BOUND_HIT, True)
+    assert (peak.remarks, peak.kind) == (PeakRemarks.SHOULDER, LineKind.BRAGG)
     assert [p.index for p in metadata.unprocessed_peaks] == [30, 12]
     assert metadata.current_peak == metadata.unprocessed_peaks[0]
     assert batch.to_samples()[0].metadata.processed_peaks == []

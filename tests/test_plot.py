@@ -7,7 +7,7 @@ import pytest
 from gpusaxs.errors import GpusaxsError
 from gpusaxs.phases import PHASE_BY_NAME, PHASES
 from gpusaxs.plot import plot_accuracy, plot_sample, save
-from gpusaxs.sample import FitStatus, FlowMetadata, Peak, PhaseMatch, Sample, Verdict
+from gpusaxs.sample import FitStatus, FlowMetadata, LineKind, Peak, PhaseMatch, Sample, Verdict
 from gpusaxs.simulate import simulate
 
 
@@ -18,7 +18,7 @@ def sample():
     background = 5.0 + 10.0 / q**2
     lines = PHASE_BY_NAME["Im-3m"].q(14.0)[[0, 1, 3]]
     peaks = [
-        Peak(10, 900.0, 900.0, q=line, fwhm=0.03, height=900.0, eta=0.5, bragg=True,
+        Peak(10, 900.0, 900.0, q=line, fwhm=0.03, height=900.0, eta=0.5, kind=LineKind.BRAGG,
              status=FitStatus.CONVERGED)
         for line in lines
     ]  # fmt: skip

@@ -26,7 +26,9 @@ from gpusaxs.sample import (
     CurveStatus,
     FitStatus,
     FlowMetadata,
+    LineKind,
     Peak,
+    PeakRemarks,
     PhaseMatch,
     Sample,
     Verdict,
@@ -114,8 +116,14 @@ class _StoredCurves:
 
 
 def _peak(line: dict[str, Any]) -> Peak:
-    kept = {name: value for name, value in line.items() if name not in ("id", "status")}
-    return Peak(status=FitStatus[line["status"].upper()], **kept)
+    words = ("id", "status", "remarks", "kind", "bragg")
+    numbers = {name: value for name, value in line.items() if name not in words}
+    return Peak(
+        status=FitStatus[line["status"].upper()],
+        remarks=PeakRemarks.parse(line["remarks"]),
+        kind=LineKind[line["kind"].upper()],
+        **numbers,
+    )
 
 
 def _phase(line: dict[str, Any]) -> PhaseMatch:
