@@ -88,7 +88,8 @@ def classic_peak(
     line[table.INDEX] = candidates[0, table.INDEX]
     line[table.VALUE] = candidates[0, table.VALUE]
     line[table.PROMINENCE] = candidates[0, table.PROMINENCE]
-    line[table.BRAGG] = 0.0
+    line[table.REMARKS] = 0.0
+    line[table.BRAGG] = codes.LINE_NOT_JUDGED
 
     points = q.shape[0]
     index = int(line[table.INDEX]) - start
@@ -140,6 +141,7 @@ def classic_peak(
     line[table.HEIGHT] = a
     line[table.AREA] = _ROOT_PI * a * width
     line[table.ETA] = 0.0
+    line[table.ASYMMETRY] = 0.0
     inverse = 1.0 / width
     for i in range(points):
         u = (q[i] - centre) * inverse

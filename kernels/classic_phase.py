@@ -34,7 +34,7 @@ def sorted_positions(peaks, n_peaks, positions):  # type: ignore[no-untyped-def]
     for j in range(n_peaks):
         status = int(peaks[j, table.STATUS])
         fitted = status in (codes.FIT_CONVERGED, codes.FIT_BOUND_HIT)
-        peaks[j, table.BRAGG] = 1.0 if fitted else 0.0
+        peaks[j, table.BRAGG] = codes.LINE_BRAGG if fitted else codes.LINE_NOT_FITTED
         if not fitted or count == MAX_PEAKS:
             continue
         place = count
@@ -98,11 +98,14 @@ def classic_phase(
                 paired = pairs
         score = best
     row = phases[0]
+    for column in range(table.PHASE_COLUMNS):
+        row[column] = math.nan
     row[table.PHASE] = phase
     row[table.LATTICE] = 2.0 * math.pi * first / positions[0]
-    row[table.LATTICE_SIGMA] = math.nan
     row[table.SCORE] = score
     row[table.MATCHED] = (1 << paired) - 1
     row[table.MISSING] = 0.0
+    row[table.UNEXPLAINED] = 0.0
+    row[table.CANDIDATE] = 0.0
     n_phases[0] = 1
     verdict[0] = table.VERDICT_IDENTIFIED

@@ -20,7 +20,7 @@ def named(*curves, statuses=None):
     intensity = np.tile(1.0 + q, (len(curves), 1))
     ids = [str(i) for i in range(len(curves))]
     batch = SampleBatch.from_arrays(ids, q, intensity, intensity, NumpyBackend(1))
-    batch.peaks[:, :, table.INDEX] = 5.0
+    batch.peaks[:, :, [table.INDEX, table.REMARKS]] = 5.0, 0.0
     for row, positions in enumerate(curves):
         batch.n_peaks[row] = len(positions)
         batch.peaks[row, : len(positions), table.Q] = positions
