@@ -170,14 +170,14 @@ def _answers_of(group: Group, pipeline: Pipeline) -> pa.Table:
 
 def judge(simulation: Simulation, result: gpusaxs.Result, group: Group) -> pa.Table:
     """Compare what was found in the curves of a group with what is there."""
-    candidates = _candidates(result)
+    given_to = candidates(result)
     seen = _lines_seen(simulation, result)
     samples = result.samples.to_pylist()
     rows = []
     for number, (true, said) in enumerate(zip(simulation.truth.to_pylist(), samples, strict=True)):
         lattices = _lattices(true)
         verdict = said["verdict"]
-        given = candidates.get(true["id"], [])
+        given = given_to.get(true["id"], [])
         answer, error = _judged(lattices, verdict, given)
         fewest = [true["visible"]] + ([true["second_visible"]] if len(lattices) == 2 else [])
         found, bragg, spurious = seen[number]
@@ -214,7 +214,7 @@ def _lattices(true: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _candidates(result: gpusaxs.Result) -> dict[str, list[dict[str, float]]]:
+def candidates(result: gpusaxs.Result) -> dict[str, list[dict[str, float]]]:
     """Return the answers to each curve, best first; one is the lattice of each of its phases."""
     found: dict[str, dict[int, dict[str, float]]] = {}
     of_an_answer = "candidate" in result.phases.column_names
