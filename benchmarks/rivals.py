@@ -13,13 +13,13 @@ from multiprocessing import get_context
 from typing import Any
 
 from benchmarks import rivals_baselines, rivals_fits, rivals_naming
+from benchmarks.markdown import table
 from benchmarks.measure import Machine, machine
 from benchmarks.peers import PROCESSES
 from benchmarks.ratio_script import MOST_LEFT_OVER, MOST_MISSING, PROMINENCE
 from benchmarks.rivals_baselines import BaselineScore
 from benchmarks.rivals_fits import FitReport
 from benchmarks.rivals_naming import Group, Score
-from benchmarks.run import table
 
 
 @dataclass(frozen=True)

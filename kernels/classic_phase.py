@@ -62,19 +62,16 @@ def classic_phase(
     n_peaks: PerCurve,
     reflections: Shared,
     counts: Shared,
-    numbers: Shared,
-    lamellar: Shared,
     phases: Rows,
     n_phases: Output,
     verdict: Output,
     margin: Output,
     positions: Positions,
 ) -> None:
-    """Name the phase whose ratios are most like those of the peaks; one peak alone is lamellar.
+    """Name the phase whose ratios are most like those of the peaks; of one peak alone, the first.
 
     reflections : (phases, reflections) float64, s of each reflection: q = 2 pi s / lattice
-    counts, numbers : (phases,) int64, how many reflections there are; the phase's number
-    lamellar : number of the phase of a single peak, whose s is 1
+    counts : (phases,) int64, how many reflections there are
     """
     n_phases[0] = 0
     margin[0] = math.nan
@@ -82,28 +79,22 @@ def classic_phase(
     count = sorted_positions(peaks, n_peaks, positions)
     if count == 0:
         return
-    phase = lamellar
-    first = 1.0
+    phase = 0
     score = math.nan
-    paired = 1
     if count > 1:
-        best = -math.inf
-        for k in range(counts.shape[0]):
-            pairs = min(count, counts[k])
-            total = likeness(positions, pairs, reflections[k])
-            if total > best:
-                best = total
-                phase = numbers[k]
-                first = reflections[k, 0]
-                paired = pairs
-        score = best
+        score = -math.inf
+        for k in range(1, counts.shape[0]):
+            total = likeness(positions, min(count, counts[k]), reflections[k])
+            if total > score:
+                score = total
+                phase = k
     row = phases[0]
     for column in range(table.PHASE_COLUMNS):
         row[column] = math.nan
     row[table.PHASE] = phase
-    row[table.LATTICE] = 2.0 * math.pi * first / positions[0]
+    row[table.LATTICE] = 2.0 * math.pi * reflections[phase, 0] / positions[0]
     row[table.SCORE] = score
-    row[table.MATCHED] = (1 << paired) - 1
+    row[table.MATCHED] = (1 << min(count, counts[phase])) - 1
     row[table.MISSING] = 0.0
     row[table.UNEXPLAINED] = 0.0
     row[table.CANDIDATE] = 0.0

@@ -11,10 +11,11 @@ from pydantic import field_validator
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
 from gpusaxs.kernels.classic_phase import classic_phase
-from gpusaxs.phases import PHASE_BY_NAME, PHASES
+from gpusaxs.phases import PHASE_BY_NAME, PHASES, Numbered, Phase
 from gpusaxs.stages.base import NO_REQUESTS, Part, Requests, Stage, parameter
 
-_NAMES = [phase.name for phase in PHASES]
+_SINGLE = PHASE_BY_NAME["lamellar"]
+_COMPARABLE = tuple(phase.name for phase in PHASES if phase is not _SINGLE)
 
 
 class ClassicPhase(Stage):
@@ -37,23 +38,24 @@ class ClassicPhase(Stage):
     @field_validator("phases")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names or not set(names) <= set(_NAMES):
-            raise ValueError(f"expected phases out of {', '.join(_NAMES)}")
+        if not names or not set(names) <= set(_COMPARABLE):
+            raise ValueError(f"expected phases out of {', '.join(_COMPARABLE)}; got {names}")
         return names
 
     @cached_property
+    def known(self) -> tuple[Phase, ...]:
+        """The phases that may be named, that of a single peak first."""
+        return (_SINGLE, *(PHASE_BY_NAME[name] for name in self.phases))
+
+    @cached_property
     def _tables(self) -> tuple[Any, ...]:
-        """The kernel's arguments from `reflections` to `lamellar`."""
-        chosen = [PHASE_BY_NAME[name] for name in self.phases]
-        counts = np.array([phase.positions.size for phase in chosen], np.int64)
-        reflections = np.full((len(chosen), counts.max()), np.inf)
-        for row, phase in zip(reflections, chosen, strict=True):
-            row[: phase.positions.size] = phase.positions
-        numbers = np.array([_NAMES.index(name) for name in self.phases], np.int64)
-        return reflections, counts, numbers, _NAMES.index("lamellar")
+        """The kernel's `reflections` and `counts`."""
+        counts = np.array([len(phase.reflections) for phase in self.known], np.int64)
+        return np.sqrt(Numbered.of(self.known).planes.sum(axis=2)), counts
 
     def launch(self, batch: SampleBatch, rows: IndexArray) -> Requests:
         """Name the phase of each curve."""
+        batch.known = self.known
         batch.launch(
             classic_phase,
             rows,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels import status as codes
+from pydantic import ValidationError
 
 from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.batch import SampleBatch
@@ -87,3 +88,9 @@ def test_a_peak_whose_fit_failed_is_no_line():
     [sample] = named([0.8, 0.4], statuses=statuses)
     assert sample.phases[0].phase == "lamellar"
     assert [peak.bragg for peak in sample.metadata.processed_peaks] == [True, False]
+
+
+@pytest.mark.parametrize("names", [(), ("lamellar",), ("Im-3m", "gyroid"), ("tetragonal",)])
+def test_phases_that_cannot_be_compared_are_refused(names):
+    with pytest.raises(ValidationError, match=r"expected phases out of hexagonal, square"):
+        ClassicPhase(phases=names)
