@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import NamedTuple
 
 import classic_recipe
@@ -20,6 +22,7 @@ from gpusaxs.sample import CurveStatus, FitStatus, Sample
 from gpusaxs.simulate import simulate
 from gpusaxs.stages.classic_peak import ClassicPeak
 
+PAGE = (Path(__file__).parents[1] / "docs" / "classic.md").read_text("utf-8")
 FWHM = 2.0 * np.sqrt(np.log(2.0))
 CUBIC = "bragg/lipid_cubic_2.csv"
 FIRST_PEAKS = [5, 192, 241, 289, 317]
@@ -95,6 +98,24 @@ def test_the_preset_gives_the_same_numbers_from_arrays(measured):
     assert f"{peaks['fwhm'][0] / (10.0 * FWHM):.4g}" == "0.003151"
     assert f"{peaks['height'][0]:.4g}" == "9.928"
     assert peaks["q_sigma"] == [None] * 11 or np.isnan(peaks["q_sigma"]).all()
+
+
+def test_the_page_shows_the_passes_as_they_are(measured):
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")][:5]
+        for line in PAGE.splitlines()
+        if re.match(r"\| \d+ \|", line)
+    ]
+    [sample] = Runtime("numpy", 1, Pipeline.load("classic")).run(
+        read(measured / CUBIC, q_unit="1/angstrom")
+    )
+    peaks = sample.metadata.processed_peaks
+    assert rows == [
+        [f"{number}", f"{k}", f"{peak.q:.4f}", f"{peak.fwhm:.3f}", f"{peak.height:.2f}"]
+        for number, (k, peak) in enumerate(zip(indices(sample), peaks, strict=True), 1)
+    ]
+    assert sample.phases[0].phase == "Ia-3d"
+    assert f"{sample.phases[0].lattice:.1f} nm" in PAGE
 
 
 def test_the_first_search_finds_the_peaks_that_are_known(measured):
