@@ -170,7 +170,7 @@ def _answers_of(group: Group, pipeline: Pipeline) -> pa.Table:
 
 def judge(simulation: Simulation, result: gpusaxs.Result, group: Group) -> pa.Table:
     """Compare what was found in the curves of a group with what is there."""
-    given_to = candidates(result)
+    given_to = candidates(result.phases)
     seen = _lines_seen(simulation, result)
     samples = result.samples.to_pylist()
     rows = []
@@ -178,7 +178,7 @@ def judge(simulation: Simulation, result: gpusaxs.Result, group: Group) -> pa.Ta
         lattices = _lattices(true)
         verdict = said["verdict"]
         given = given_to.get(true["id"], [])
-        answer, error = _judged(lattices, verdict, given)
+        answer, error = judged(lattices, verdict, given)
         fewest = [true["visible"]] + ([true["second_visible"]] if len(lattices) == 2 else [])
         found, bragg, spurious = seen[number]
         rows.append(
@@ -214,17 +214,24 @@ def _lattices(true: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def candidates(result: gpusaxs.Result) -> dict[str, list[dict[str, float]]]:
-    """Return the answers to each curve, best first; one is the lattice of each of its phases."""
+def candidates(phases: pa.Table) -> dict[str, list[dict[str, float]]]:
+    """Return the answers to each curve, best first; one is the lattice of each of its phases.
+
+    Parameters
+    ----------
+    phases
+        Of a result. Rows of a curve with the same ``candidate`` are one answer; without such a
+        column each row is one.
+    """
     found: dict[str, dict[int, dict[str, float]]] = {}
-    of_an_answer = "candidate" in result.phases.column_names
-    for rank, row in enumerate(result.phases.to_pylist()):
+    of_an_answer = "candidate" in phases.column_names
+    for rank, row in enumerate(phases.to_pylist()):
         number = row["candidate"] if of_an_answer else rank
         found.setdefault(row["id"], {}).setdefault(number, {})[row["phase"]] = row["lattice"]
     return {name: [answers[k] for k in sorted(answers)] for name, answers in found.items()}
 
 
-def _judged(
+def judged(
     truth: dict[str, float], verdict: str, given: Sequence[dict[str, float]]
 ) -> tuple[str, float | None]:
     """Return the kind of answer, and the largest relative error of a lattice parameter."""
