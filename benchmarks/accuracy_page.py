@@ -54,6 +54,7 @@ def main() -> None:
     options.add_argument("--noises", type=int, default=50, help="how often their noise is drawn")
     options.add_argument("--others", type=int, default=200, help="curves a group for robustness")
     asked = options.parse_args()
+    page = asked.page.read_text("utf-8")
     pipeline = Pipeline.load(asked.pipeline).with_settings(asked.settings)
     rows = pa.concat_tables(answers(groups(asked.curves, asked.seed), pipeline, asked.workers))
     found = accuracy.Answers(rows)
@@ -71,7 +72,7 @@ def main() -> None:
     if measured.FOLDER.is_dir():
         known = [*measured.known_curves(pipeline), *measured.gould_curves(pipeline)]
         parts |= measured.parts([one for one, _ in known])
-    asked.page.write_text(fill(asked.page.read_text("utf-8"), parts), "utf-8")
+    asked.page.write_text(fill(page, parts), "utf-8")
     if bins:
         calibration.draw(bins, DOCS / "pictures" / "reliability.svg")
 
