@@ -26,7 +26,9 @@ from gpusaxs.sample import (
     CurveStatus,
     FitStatus,
     FlowMetadata,
+    LineKind,
     Peak,
+    PeakRemarks,
     PhaseMatch,
     Sample,
     Verdict,
@@ -114,10 +116,20 @@ class _StoredCurves:
 
 
 def _peak(line: dict[str, Any]) -> Peak:
-    kept = {name: value for name, value in line.items() if name not in ("id", "status")}
-    return Peak(status=FitStatus[line["status"].upper()], **kept)
+    words = ("id", "status", "remarks", "kind", "bragg")
+    numbers = {name: value for name, value in line.items() if name not in words}
+    return Peak(
+        status=FitStatus[line["status"].upper()],
+        remarks=PeakRemarks.parse(line["remarks"]),
+        kind=LineKind[line["kind"].upper()],
+        **numbers,
+    )
 
 
 def _phase(line: dict[str, Any]) -> PhaseMatch:
-    kept = {name: value for name, value in line.items() if name != "id"}
-    return PhaseMatch(**kept | {key: tuple(kept[key]) for key in ("matched", "missing")})
+    kept: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else np.nan if value is None else value
+        for name, value in line.items()
+        if name not in ("id", "partner", "partner_lattice")
+    }
+    return PhaseMatch(**kept)

@@ -17,6 +17,7 @@ from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.status import (
     FAILURES,
     INSERTION_REFUSED,
+    LINE_NOT_JUDGED,
     PEAKS_TRUNCATED,
     SEARCH_REMARKS,
     UNFINISHED,
@@ -125,8 +126,8 @@ def restore(again: Again, batch: SampleBatch, samples: pa.Table, peaks: pa.Table
     if again.from_peaks:
         put_peaks(batch, samples, peaks)
         # Which of them are Bragg lines is for the phases to say, and these are made anew.
-        marks = batch.peaks[:, :, table.BRAGG]
-        marks[marks == 1.0] = 0.0
+        in_use = ~batch.xp.isnan(batch.peaks[:, :, table.BRAGG])
+        batch.peaks[in_use, table.BRAGG] = LINE_NOT_JUDGED
     stored = batch.backend.to_device(stored_status(samples, batch.ids))
     batch.status = (batch.status & ~SEARCH_REMARKS) | (stored & again.kept_remarks)
 
