@@ -54,7 +54,7 @@ class Answer:
     lines
         The Bragg lines, over the lowest of them.
     others
-        Peaks that were not taken for Bragg lines, likewise.
+        Peaks that were not taken for Bragg lines, likewise, and what they were taken for.
     """
 
     file: str
@@ -67,14 +67,14 @@ class Answer:
     margin: float | None
     judgement: str
     lines: tuple[float, ...]
-    others: tuple[float, ...]
+    others: tuple[str, ...]
 
 
 def named(sample: Sample) -> tuple[str, ...]:
     """Return the phases identified."""
     if sample.verdict is not Verdict.IDENTIFIED:
         return ()
-    return tuple(match.phase for match in sample.phases)
+    return tuple(match.phase for match in sample.best_phases)
 
 
 def bragg_lines(sample: Sample) -> list[Peak]:
@@ -123,7 +123,8 @@ def answer(
         judgement = "first line" if first else "not named"
     assert sample.metadata is not None
     lowest = lines[0].q if lines else np.nan
-    rest = sorted(p.q for p in sample.metadata.processed_peaks if not p.bragg and np.isfinite(p.q))
+    fitted = [p for p in sample.metadata.processed_peaks if np.isfinite(p.q)]
+    rest = sorted((p for p in fitted if not p.bragg), key=lambda p: p.q)
     return Answer(
         file,
         expected,
@@ -135,7 +136,7 @@ def answer(
         None if np.isnan(sample.margin) else float(sample.margin),
         judgement,
         tuple(float(line.q / lowest) for line in lines),
-        tuple(float(q / lowest) for q in rest) if lines else (),
+        tuple(f"{p.q / lowest:.3f} {p.kind.label}" for p in rest),
     )
 
 
