@@ -204,7 +204,8 @@ class Pipeline(BaseModel):
             _revised(stage, changes[stage.name]) if stage.name in changes else stage
             for stage in self.stages
         )
-        return self.model_copy(update={"stages": changed})
+        kept = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**(kept | {"stages": changed}))
 
     @cached_property
     def numbers(self) -> dict[str, int]:

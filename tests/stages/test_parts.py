@@ -28,7 +28,7 @@ VARIANTS = {
     "cut": [{}, {"q_min": 0.4, "trim_edges": True}],
     "filter": [
         {"method": method, "replace": replace}
-        for method in ("savgol", "moving_average", "median", "none")
+        for method in ("savgol", "moving_average", "median", "boxcar", "none")
         for replace in (False, True)
     ],
 }
