@@ -193,10 +193,10 @@ def _choice(samples: pa.Table) -> str:
         column.name.removeprefix(META)
         for column in samples.schema
         if (column.name.startswith(META) or column.name == "frame")
-        and samples[column.name].null_count < samples.num_rows
+        and (samples[column.name].null_count < samples.num_rows or not samples.num_rows)
     ]
     return (
-        f"Columns with values are {', '.join(useful)}; {ORDER!r} is the order of the curves; "
+        f"Columns to choose from are {', '.join(useful)}; {ORDER!r} is the order of the curves; "
         "others come with --metadata, or out of the curves' names."
     )
 

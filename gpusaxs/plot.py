@@ -108,7 +108,7 @@ def plot_curves(samples: Sequence[Sample], title: str) -> Figure:
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_ylabel("intensity (a.u.)")
-    _label_q(ax)
+    label_q(ax)
     if 1 < len(drawn) <= 8:
         ax.legend(frameon=False, fontsize=8)
     figure.suptitle(title if step == 1 else f"{title}: every {step}th curve", fontsize=11)
@@ -147,7 +147,7 @@ def plot_measured(sample: Sample, ax: Axes) -> None:
     ax.set_xlim(sample.q[0], sample.q[-1])
     ax.set_ylabel("intensity (a.u.)")
     ax.legend(frameon=False, fontsize=8, loc="upper right")
-    _label_q(ax)
+    label_q(ax)
 
 
 def plot_reduced(sample: Sample, ax: Axes) -> None:
@@ -177,7 +177,7 @@ def plot_reduced(sample: Sample, ax: Axes) -> None:
     ax.set_xlim(q[0], q[-1])
     ax.axhline(0.0, color="k", lw=0.5)
     ax.set_ylabel("reduced intensity (a.u.), √ scale")
-    _label_q(ax)
+    label_q(ax)
     if sample.phases:
         _draw_reflections(sample.phases[0], ax)
 
@@ -239,9 +239,9 @@ def _title(sample: Sample) -> str:
         case Verdict.IDENTIFIED if best is not None:
             symbol = "d" if best.phase == "lamellar" else "a"
             value = with_uncertainty(best.lattice, best.lattice_sigma)
-            answer = f"{_written(best.phase)}, ${symbol}$ = {value} nm"
+            answer = f"{written(best.phase)}, ${symbol}$ = {value} nm"
         case Verdict.AMBIGUOUS:
-            answer = "ambiguous: " + " or ".join(_written(match.phase) for match in sample.phases)
+            answer = "ambiguous: " + " or ".join(written(match.phase) for match in sample.phases)
         case Verdict.UNINDEXED:
             lines = [peak for peak in _fitted(sample) if peak.bragg]
             answer = "peaks without a phase"
@@ -336,14 +336,16 @@ def _ticks(noise: float, top: float) -> list[float]:
     return [*ticks, 0.0]
 
 
-def _written(phase: str) -> str:
-    """Write a space group in italics, with its bar and its screw axis."""
-    if PHASE_BY_NAME[phase].lattice != "cubic":
+def written(phase: str) -> str:
+    """Write a space group in italics, with its bar and its screw axis; other names as they are."""
+    known = PHASE_BY_NAME.get(phase)
+    if known is None or known.lattice != "cubic":
         return phase
     return f"${phase.replace('-3', chr(92) + 'bar{3}').replace('41', '4_1')}$"
 
 
-def _label_q(ax: Axes) -> None:
+def label_q(ax: Axes) -> None:
+    """Label the axis of q, and leave the frame open."""
     ax.set_xlabel("$q$ (nm$^{-1}$)")
     ax.spines[["top", "right"]].set_visible(False)
 

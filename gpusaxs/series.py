@@ -219,15 +219,9 @@ def track(
         If there is no such column, or the pattern fits no name.
     """
     samples = result.samples
-    if from_name is not None:
-        samples = named_columns(samples, from_name)
-    known_by, names = (None, None) if by is None else grouping(samples, by)
+    (known_along, column), (known_by, names) = columns(samples, along, by, from_name)
     parts = _parts(samples.num_rows, names)
-    if along == ORDER:
-        known_along, values = Coordinate(ORDER), _order(samples.num_rows, parts)
-    else:
-        known_along, column = coordinate(samples, along)
-        values = column.to_numpy(zero_copy_only=False)
+    values = _order(samples.num_rows, parts) if column is None else column.to_numpy(False)
     found = _Found.of(result, samples)
     collected = _Tables(pa.float64() if names is None else names.type)
     taken = 0
@@ -241,6 +235,22 @@ def track(
     if not taken:
         raise GpusaxsError(f"No curve has a value of {along!r}{f' and {by!r}' if by else ''}.")
     return Series(known_along, known_by, **collected.tables(), left_out=samples.num_rows - taken)
+
+
+def columns(
+    samples: pa.Table, along: str, by: str | None, from_name: str | None
+) -> tuple[tuple[Coordinate, pa.Array | None], tuple[Coordinate | None, pa.Array | None]]:
+    """Return what series run along, and what tells them apart, each with a value a curve.
+
+    There are no values where the order of the curves is the coordinate, and where there is one
+    series alone. Raises as `track` does; a table without rows tells whether there are columns.
+    """
+    if from_name is not None:
+        samples = named_columns(samples, from_name)
+    return (
+        (Coordinate(ORDER), None) if along == ORDER else coordinate(samples, along),
+        (None, None) if by is None else grouping(samples, by),
+    )
 
 
 def _number_in(name: str | float) -> str | float:
