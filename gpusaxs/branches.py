@@ -16,7 +16,7 @@ IntArray = NDArray[np.int64]
 REACH = 1.0
 """Widths by which a place may miss what its branch's drift predicts: the drift changes too."""
 
-STEP_REACH = 1.0
+STEP_REACH = 2.0
 """Widths that a branch of which no drift is known may move beside that, in a step as usual."""
 
 MOST_REACH = 2.0

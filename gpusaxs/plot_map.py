@@ -188,8 +188,8 @@ def _mark(kind: Kind) -> dict[str, Any]:
 
 
 def _kinds(lines: Sequence[Line]) -> list[Kind]:
-    """What there is to explain: phases first, then coexisting ones, then verdicts."""
-    return sorted(set(map(_kind, lines)), key=lambda kind: (not kind[1], len(kind[1]), kind))
+    """What there is to explain, as it appears along the series; phases come before verdicts."""
+    return sorted(dict.fromkeys(map(_kind, lines)), key=lambda kind: not kind[1])
 
 
 def _draw_legend(figure: Figure, handles: Sequence[Artist]) -> None:
