@@ -39,8 +39,9 @@ __getattr__, __dir__, _ = _lazy.attach(
             "Sample",
             "Verdict",
         ],
-        "series": ["Series", "track"],
+        "series": ["Series"],
         "simulate": ["simulate"],
+        "tracking": ["track"],
     },
 )
 

@@ -106,8 +106,7 @@ def coordinate(samples: pa.Table, name: str) -> tuple[Coordinate, pa.Array]:
     """
     known, values = _column(samples, name)
     if _is_number(values.type):
-        numbers = values.cast(pa.float64())
-        return known, pc.if_else(pc.is_finite(numbers), numbers, None)
+        return known, _finite(values)
     words = values.cast(pa.string()).to_pylist()
     try:
         return Coordinate(known.name, "s"), pa.array(_seconds(words), pa.float64())
@@ -127,11 +126,16 @@ def grouping(samples: pa.Table, name: str) -> tuple[Coordinate, pa.Array]:
         If there is no such column, or it has another unit.
     """
     known, values = _column(samples, name)
-    return known, values.cast(pa.float64() if _is_number(values.type) else pa.string())
+    return known, _finite(values) if _is_number(values.type) else values.cast(pa.string())
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _finite(values: pa.Array) -> pa.Array:
+    numbers = values.cast(pa.float64())
+    return pc.if_else(pc.is_finite(numbers), numbers, None)
 
 
 def _with_column(samples: pa.Table, name: str, values: pa.Array) -> pa.Table:

@@ -58,6 +58,8 @@ _EDGE = "#8a8a8a"
 _TRANSITION = "#000000"
 _BETWEEN = "#e3b85a"
 _TRACK = "#ff3b30"
+_CELLS = 12  # in which a row of the strip is divided among one, two, three or four phases
+_ROUNDING = 1e-6
 _FAR = 6.0  # steps of the median length: between what lies further apart there is nothing
 _NOISE = 3.0  # sigma up to which the scale of reduced curves is linear
 _FAINTEST = 1e-5  # of the strongest intensity
@@ -231,27 +233,18 @@ def _draw_image(ax: Axes, series: Series, curves: Sequence[Sample]) -> None:
     if not seen.size:
         norm = Normalize()
     elif reduced:
-        sigma = np.concatenate([curve.sigma for curve in rows.values() if curve.sigma is not None])
         top = float(np.quantile(seen, 0.999))
-        noise = max(_NOISE * float(np.median(sigma)), _FAINTEST * top)
+        sigmas = [np.median(curve.sigma) for curve in rows.values() if curve.sigma is not None]
+        sigma = float(np.median(sigmas)) if sigmas else 0.0
+        noise = max(_NOISE * sigma, _FAINTEST * top)
         norm, ticks = AsinhNorm(noise, vmin=0.0, vmax=top), AsinhLocator(noise, numticks=5)
     else:
         low, top = np.quantile(seen, (0.02, 0.999)).tolist()
         norm = LogNorm(max(low, _FAINTEST * top), top, clip=True)
-    edges: list[float] = []
-    stacked: list[FloatArray] = []
-    for row, (low, high) in zip(values, bounds.values(), strict=True):
-        if edges and edges[-1] < low:
-            # Nothing was measured in between.
-            edges.append(low)
-            stacked.append(np.full(q.size, np.nan))
-        edges += [high] if edges else [low, high]
-        stacked.append(row)
+    edges, values = _stacked(bounds, values)
     step = np.sqrt(q[1] / q[0])
     q_edges = np.append(q / step, q[-1] * step)
-    mesh = ax.pcolormesh(
-        q_edges, edges, np.array(stacked), norm=norm, cmap="Greys", rasterized=True
-    )
+    mesh = ax.pcolormesh(q_edges, edges, values, norm=norm, cmap="Greys", rasterized=True)
     ax.figure.colorbar(
         mesh,
         ax=ax,
@@ -289,37 +282,69 @@ def _on(q: FloatArray, curve: Sample) -> FloatArray:
     )
 
 
+def _stacked(
+    bounds: dict[float, tuple[float, float]], rows: FloatArray
+) -> tuple[list[float], FloatArray]:
+    """Edges of the rows of an image, and the rows with NaN in between where nothing was measured.
+
+    Parameters
+    ----------
+    rows : (coordinates, points) or (coordinates, points, 4) float64
+        Intensities or colours.
+    """
+    edges: list[float] = []
+    stacked: list[FloatArray] = []
+    for row, (low, high) in zip(rows, bounds.values(), strict=True):
+        if not edges:
+            edges.append(low)
+        elif low - edges[-1] > _ROUNDING * (high - low):
+            edges.append(low)
+            stacked.append(np.full_like(row, np.nan))
+        edges.append(high)
+        stacked.append(row)
+    return edges, np.array(stacked)
+
+
 def _draw_tracks(ax: Axes, series: Series) -> None:
-    for _, lines in _branches(series.peaks):
-        q, coordinate = (lines[name].to_numpy() for name in ("q", "coordinate"))
-        ax.plot(q, coordinate, ".-", color=_TRACK, lw=0.8, ms=2.2)
+    """Draw the branches of the peaks as one line, broken between them."""
+    pieces = [
+        np.column_stack([lines["q"].to_numpy(), lines["coordinate"].to_numpy()])
+        for lines in _branches(series.peaks)
+    ]
+    broken = [part for piece in pieces for part in (piece, np.full((1, 2), np.nan))]
+    if broken:
+        ax.plot(*np.concatenate(broken).T, ".-", color=_TRACK, lw=0.8, ms=2.2)
 
 
-def _branches(rows: pa.Table) -> list[tuple[int, pa.Table]]:
+def _branches(rows: pa.Table) -> list[pa.Table]:
     """Rows of each branch."""
-    order = rows.sort_by("branch") if rows.num_rows else rows
-    numbers = order["branch"].to_numpy()
-    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    ends = [*starts.tolist(), numbers.size]
-    return [(int(numbers[a]), order.slice(a, b - a)) for a, b in pairwise(ends)]
+    order = rows.sort_by("branch")
+    starts = np.flatnonzero(np.diff(order["branch"].to_numpy(), prepend=-1))
+    bounds = pairwise([*starts.tolist(), rows.num_rows])
+    return [order.slice(start, stop - start) for start, stop in bounds]
 
 
 def _draw_strip(ax: Axes, lines: Sequence[Line], bounds: dict[float, tuple[float, float]]) -> None:
-    """Draw the phases of each curve side by side, or the shade of its verdict."""
+    """Draw the phases of each curve side by side, or the shade of its verdict.
+
+    Of several curves with one coordinate it is the first that is drawn, as in the image.
+    """
+    from matplotlib.colors import to_rgba_array  # noqa: PLC0415
+
+    rows: dict[float, FloatArray] = {}
     for line in lines:
         verdict, phases = _kind(line)
-        colors = [_color(phase) for phase in phases] or [_SHADES[verdict]]
-        low, high = bounds[line["coordinate"]]
-        share = 1.0 / len(colors)
-        for number, color in enumerate(colors):
-            ax.barh(low, share, high - low, number * share, align="edge", color=color)
-    ax.set_xlim(0.0, 1.0)
+        colors = to_rgba_array([_color(phase) for phase in phases] or [_SHADES[verdict]])
+        share = np.arange(_CELLS) * len(colors) // _CELLS
+        rows.setdefault(line["coordinate"], colors[share])
+    edges, values = _stacked(bounds, np.array([rows[value] for value in bounds]))
+    ax.pcolormesh(np.linspace(0.0, 1.0, _CELLS + 1), edges, np.nan_to_num(values), rasterized=True)
     ax.set_xticks([])
     ax.tick_params(left=False)
 
 
 def _draw_lattices(ax: Axes, series: Series) -> None:
-    for _, lines in _branches(series.phases):
+    for lines in _branches(series.phases):
         lattice, sigma, coordinate = (
             lines[name].to_numpy() for name in ("lattice", "lattice_sigma", "coordinate")
         )
@@ -334,4 +359,5 @@ def _draw_transitions(axes: Sequence[Axes], series: Series) -> None:
     """Shade the interval of each transition."""
     for row in series.transitions.to_pylist():
         for ax in axes:
-            ax.axhspan(row["lower"], row["upper"], color=_BETWEEN, alpha=0.4, lw=0, zorder=2.5)
+            # Over the image and under the lines.
+            ax.axhspan(row["lower"], row["upper"], color=_BETWEEN, alpha=0.4, lw=0, zorder=1.5)

@@ -69,6 +69,7 @@ def test_words_are_no_coordinate_but_tell_series_apart(samples):
         coordinate(samples, "id")
     assert grouping(samples, "id")[1].to_pylist() == samples["id"].to_pylist()
     assert grouping(samples, "frame")[1].to_pylist() == [0.0, 3.0, 6.0]
+    assert grouping(samples, "temperature")[1].to_pylist() == [24.9, None, None]
 
 
 def test_of_no_such_column_the_others_are_told(samples):

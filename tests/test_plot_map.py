@@ -5,7 +5,7 @@ from gpusaxs.phases import PHASE_BY_NAME
 from gpusaxs.plot import save
 from gpusaxs.plot_map import plot_map
 from gpusaxs.sample import Sample
-from gpusaxs.series import track
+from gpusaxs.tracking import track
 
 VERDICTS = ("none", "unindexed", "ambiguous", "failed")
 
@@ -90,23 +90,25 @@ def test_every_curve_is_a_row_of_the_image_at_its_coordinate(one):
     assert np.isnan(values[gap])
 
 
-def test_tracked_peaks_lie_over_the_image(one):
-    ax = plot_map(one, drawn(one, reduced=True)).axes[0]
-    q = np.concatenate([line.get_xdata() for line in ax.lines])
-    assert sorted(q) == sorted(one.peaks["q"].to_pylist())
-    branches = one.branches["kind"].to_pylist().count("peak")
-    assert len(ax.lines) == branches
+def test_tracked_peaks_lie_over_the_image_and_branches_are_not_joined(one):
+    [line] = plot_map(one, drawn(one, reduced=True)).axes[0].lines
+    q, coordinate = line.get_data()
+    broken = np.isnan(q)
+    assert sorted(q[~broken]) == sorted(one.peaks["q"].to_pylist())
+    assert np.count_nonzero(broken) == one.branches["kind"].to_pylist().count("peak")
+    for piece in np.split(coordinate, np.flatnonzero(broken)):
+        assert (np.diff(piece[np.isfinite(piece)]) >= 0).all()
 
 
 def test_the_strip_has_as_many_colours_side_by_side_as_there_are_phases(one):
-    strip = plot_map(one).axes[0]
-    rows = {}
-    for bar in strip.patches:
-        rows.setdefault(bar.get_y(), []).append(bar)
-    widths = [round(1.0 / bars[0].get_width()) for bars in rows.values()]
-    assert sorted(widths) == [1, 1, 1, 1, 1, 1, 1, 2, 3]
-    colors = [{bar.get_facecolor() for bar in bars} for bars in rows.values()]
-    assert [len(found) for found, width in zip(colors, widths, strict=True) if width > 1] == [2, 3]
+    [mesh] = plot_map(one).axes[0].collections
+    corners = mesh.get_coordinates()[:, 0, 1]
+    shares = {}
+    for place in (10.0, 14.0, 16.0, 18.0, 60.0):
+        [row] = np.flatnonzero((corners[:-1] < place) & (place < corners[1:]))
+        colors = [tuple(color) for color in np.reshape(mesh.get_array(), (-1, 12, 4))[row]]
+        shares[place] = [colors.count(color) for color in dict.fromkeys(colors)]
+    assert shares == {10.0: [12], 14.0: [6, 6], 16.0: [4, 4, 4], 18.0: [12], 60.0: [12]}
 
 
 def test_without_phases_there_are_no_lattices_and_without_curves_no_image(one, tables_of_curves):

@@ -7,8 +7,9 @@ import pytest
 import gpusaxs
 from gpusaxs.errors import GpusaxsError
 from gpusaxs.phases import PHASE_BY_NAME
-from gpusaxs.series import SCHEMAS, track
+from gpusaxs.series import SCHEMAS
 from gpusaxs.tables import Tables
+from gpusaxs.tracking import track
 
 
 def identified(temperature, *phases, **more):

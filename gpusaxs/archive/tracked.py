@@ -31,7 +31,8 @@ from gpusaxs.archive.reading import read_frames
 from gpusaxs.coordinates import Coordinate
 from gpusaxs.errors import RunDirectoryError
 from gpusaxs.sample import Sample, Verdict
-from gpusaxs.series import SCHEMAS, Series, track
+from gpusaxs.series import SCHEMAS, Series
+from gpusaxs.tracking import track
 
 FOLDER = "series"
 """Where a run directory keeps its series."""

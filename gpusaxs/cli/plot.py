@@ -81,7 +81,7 @@ def _map(
     from gpusaxs.archive.tracked import curves_to_draw, open_series
     from gpusaxs.plot import check_matplotlib
     from gpusaxs.plot_map import MOST_ROWS, plot_map
-    from gpusaxs.series import track
+    from gpusaxs.tracking import track
 
     check_matplotlib()
     if along is None:

@@ -240,8 +240,8 @@ def _check_series(
     """Refuse, before anything is computed, a series along what will be no column."""
     from gpusaxs.archive.companion import Companion
     from gpusaxs.archive.directory import read_table
-    from gpusaxs.series import columns
     from gpusaxs.tables import SAMPLES
+    from gpusaxs.tracking import columns
 
     if along is None:
         if by is not None or from_name is not None:
