@@ -190,9 +190,9 @@ class RunWriter:
             writer._hold()
             writer._describe({"state": "running"})
             if companion is not None:
-                _put(path / METADATA, companion.encoded)
+                put(path / METADATA, companion.encoded)
             # The listing comes last: what has one has all that a run begins with.
-            _put(path / INPUTS, encoded(_inputs_table(files, ())))
+            put(path / INPUTS, encoded(_inputs_table(files, ())))
         except OSError as error:
             writer.close()
             raise RunDirectoryError(
@@ -255,7 +255,7 @@ class RunWriter:
         for table, content in parts.items():
             target = part_path(self.path, table, record.block)
             target.parent.mkdir(exist_ok=True)
-            _put(target, content)
+            put(target, content)
         self._journal.write(_line(record))
         self._journal.flush()
         self.records[record.block] = record
@@ -266,7 +266,7 @@ class RunWriter:
         inputs = encoded(
             _inputs_table(self.files, (file for record in records for file in record.files))
         )
-        _put(self.path / INPUTS, inputs)
+        put(self.path / INPUTS, inputs)
         blocks = [asdict(record) for record in records]
         for block in blocks:
             del block["files"]
@@ -302,7 +302,7 @@ class RunWriter:
             key: value for key, value in self._description.items() if key not in _OUTCOME
         } | state
         text = json.dumps(self._description, indent=2, sort_keys=True) + "\n"
-        _put(self.path / DESCRIPTION, text.encode())
+        put(self.path / DESCRIPTION, text.encode())
 
     def _keep_what_is_whole(self) -> None:
         """Take the blocks whose parts are what was written; forget all else."""
@@ -317,7 +317,7 @@ class RunWriter:
         assert self._journal is not None
         with self._journal:
             # The old journal is held until the new one is.
-            _put(self.path / JOURNAL, "".join(map(_line, whole)).encode())
+            put(self.path / JOURNAL, "".join(map(_line, whole)).encode())
             self._hold()
         self._describe({"state": "running"})
 
@@ -515,7 +515,7 @@ def _lock(journal: IO[str], path: Path) -> None:
     )
 
 
-def _put(target: Path, content: bytes | pa.Buffer) -> None:
+def put(target: Path, content: bytes | pa.Buffer) -> None:
     """Write a file beside its place and rename it into place."""
     aside = target.with_name(f".{target.name}.part")
     try:
