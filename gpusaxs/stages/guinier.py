@@ -81,6 +81,20 @@ class Guinier(Stage):
     min_significance: float = parameter(
         2.0, "Standard uncertainties by which a turn must exceed its limit.", ge=0.0
     )
+    max_points_above: int = parameter(
+        5,
+        "Points before the range that may lie above it: parasitic scattering at the beamstop.",
+        unit="points",
+        ge=0,
+    )
+    max_below: float = parameter(
+        0.5,
+        "Points before the range that may lie below it, as a share of its own: a beamstop's shadow.",
+        ge=0.0,
+    )
+    min_last_q_rg: float = parameter(
+        0.5, "Highest q times Rg that the range must reach: less could be any background.", ge=0.0
+    )
     scale_uncertainties: bool = parameter(
         False, "Whether uncertainties grow with the root of a reduced chi-squared above one."
     )
@@ -114,6 +128,9 @@ class Guinier(Stage):
                 self.max_relative_sigma,
                 self.max_reduced_chi2,
                 self.min_significance,
+                self.max_points_above,
+                self.max_below,
+                self.min_last_q_rg,
             ],
             np.float64,
         )
