@@ -256,12 +256,12 @@ class SampleBatch:
         states = {name: getattr(self, name)[rows] for name in _STATE if name != "q"}
         shared = self.q.shape[0] == 1
         states["q"] = self.xp.repeat(self.q, rows.size, axis=0) if shared else self.q[rows]
-        return states | {_NUMBERS + stage: table[rows] for stage, table in self.numbers.items()}
+        return states | {_NUMBERS + stage: found[rows] for stage, found in self.numbers.items()}
 
     def put(self, rows: IndexArray, states: CurveStates) -> None:
         """Let curves be what `take` returned: of this batch, or of one with no longer curves."""
-        for stage, table in self.numbers.items():
-            table[rows] = states.get(_NUMBERS + stage, np.nan)
+        for stage, numbers in self.numbers.items():
+            numbers[rows] = states.get(_NUMBERS + stage, np.nan)
         for name, values in states.items():
             if name.startswith(_NUMBERS):
                 continue
@@ -366,8 +366,8 @@ class SampleBatch:
             for name, array in ((name, getattr(self, name)) for name in _RESULT_ARRAYS)
         }
         host |= {
-            _NUMBERS + stage: self.backend.to_host(table[some])
-            for stage, table in self.numbers.items()
+            _NUMBERS + stage: self.backend.to_host(found[some])
+            for stage, found in self.numbers.items()
         }
         codes = np.unique(host["status"]).tolist()
         statuses = {code: CurveStatus(code) for code in codes}

@@ -66,9 +66,9 @@ class Pipeline(BaseModel):
                     f"Expected the stage {name!r} of {place} among the pipeline's stages "
                     f"({', '.join(names)}). Add it to the stages."
                 )
-        for place, stage in enumerate(self.stages):
+        for number, stage in enumerate(self.stages):
             for name in stage.needs:
-                if name not in names[:place]:
+                if name not in names[:number]:
                     raise PipelineError(
                         f"Expected the stage {name!r} before {stage.name!r}, which reads its "
                         f"numbers. Got {', '.join(names)}. Add it, or move it."

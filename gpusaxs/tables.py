@@ -183,9 +183,7 @@ def _with_numbers(
     return samples
 
 
-def _number(
-    number: Number, values: NDArray[np.float64], failed: NDArray[np.bool_]
-) -> pa.Array:
+def _number(number: Number, values: NDArray[np.float64], failed: NDArray[np.bool_]) -> pa.Array:
     unknown = failed | ~np.isfinite(values)
     if not number.words:
         return pa.array(values, mask=unknown)

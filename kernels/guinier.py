@@ -174,9 +174,7 @@ def judged(q, first, last, n, x1, x2, x3, x4, y1, xy, x2y, y2, limits):  # type:
     elif reduced > limits[MAX_REDUCED_CHI2]:
         verdict = NOT_STRAIGHT
     else:
-        off = start_deviates(
-            first, last, n, x1, y1, intercept, slope, v0, v1, v01, spread, k + 1.0
-        )
+        off = start_deviates(first, last, n, x1, y1, intercept, slope, v0, v1, v01, spread, k + 1.0)
         if off > 0:
             verdict = UPTURN
         elif off < 0:

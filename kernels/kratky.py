@@ -7,7 +7,7 @@ import math
 from gpusaxs.kernels import guinier
 from gpusaxs.kernels.curve_kernel import Row, Rows, Shared, curve_kernel, device_function
 from gpusaxs.kernels.elementary import exp_poly
-from gpusaxs.kernels.regression import last_below
+from gpusaxs.kernels.regression import last_below, level_of
 
 # Columns of the numbers.
 POSITION = 0
@@ -30,6 +30,8 @@ _GLOBULE = 3.0
 # The window about a maximum, in shares of its (q Rg)^2.
 _FROM = 0.5
 _TO = 1.6
+# Distance of the maximum from the window's centre that is good enough, as a share of it.
+_NEAR = 0.1
 _ROUNDS = 12
 _NEWTON_STEPS = 30
 
@@ -133,8 +135,9 @@ def kratky(
     i0 = of_guinier[guinier.I0]
     by_rg = of_guinier[guinier.RG_SIGMA] / rg
     by_i0 = of_guinier[guinier.I0_SIGMA] / i0
+    correlation = of_guinier[guinier.CORRELATION]
     # Relative variance of Rg^2 / I0.
-    scale = 4.0 * by_rg * (by_rg - of_guinier[guinier.CORRELATION] * by_i0) + by_i0 * by_i0
+    scale = 4.0 * by_rg * (by_rg - correlation * by_i0) + by_i0 * by_i0
     first = last_below(q, plateau_from / rg) + 1
     last = last_below(q, plateau_to / rg)
     if last - first + 1 >= min_points and q[q.shape[0] - 1] * rg >= plateau_to:
@@ -148,12 +151,20 @@ def kratky(
             variance += gain * gain * sigma[i] * sigma[i]
             width += dq
         level = total / width
+        # What a larger Rg changes: q Rg, and with it the q at which the mean begins and ends.
+        begin = plateau_from * plateau_from * level_of(intensity, first) / i0
+        end = plateau_to * plateau_to * level_of(intensity, last) / i0
+        turn = (plateau_to * end - plateau_from * begin) / (plateau_to - plateau_from)
+        from_rg = (3.0 * level - turn) * by_rg
+        from_i0 = level * by_i0
+        shared = from_rg * (from_rg - 2.0 * correlation * from_i0) + from_i0 * from_i0
         numbers[PLATEAU] = level
-        numbers[PLATEAU_SIGMA] = math.sqrt(variance / (width * width) + level * level * scale)
+        numbers[PLATEAU_SIGMA] = math.sqrt(variance / (width * width) + shared)
     centre = _GLOBULE
     numbers[MAXIMUM] = NO_MAXIMUM
     for _ in range(_ROUNDS):
-        first = last_below(q, math.sqrt(_FROM * centre) / rg) + 1
+        # Points of the Guinier range have had their say in Rg and I0.
+        first = last_below(q, max(math.sqrt(_FROM * centre) / rg, of_guinier[guinier.Q_MAX])) + 1
         last = last_below(q, math.sqrt(_TO * centre) / rg)
         if last - first + 1 < min_points or last == q.shape[0] - 1:
             numbers[MAXIMUM] = FEW_POINTS
@@ -171,7 +182,7 @@ def kratky(
             u = 1.5 * centre
         elif u < centre / 1.5:
             u = centre / 1.5
-        elif abs(u - centre) < 1e-3 * centre:
+        elif abs(u - centre) < _NEAR * centre:
             t = u - centre
             steepness = 1.0 / (u * u) - 2.0 * p2
             u_sigma = math.sqrt(v11 + 4.0 * t * v12 + 4.0 * t * t * v22) / steepness

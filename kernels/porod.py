@@ -36,13 +36,16 @@ INVARIANT = 14
 INVARIANT_SIGMA = 15
 VOLUME = 16
 VOLUME_SIGMA = 17
-NUMBERS = 18
+LAW = 18
+NUMBERS = 19
 
-# Values of EXPONENT_RANGE.
+# Values of EXPONENT_RANGE and LAW.
 FOUND = 0
 FEW_POINTS = 1
 NOT_STRAIGHT = 2
 UNCERTAIN = 3
+NO_RANGE = 2
+NOT_SEEN = 3
 
 # Settings, in the order of the stage's parameters; the switches are 0 or 1.
 GIVEN_Q_MIN = 0
@@ -56,16 +59,25 @@ MAX_SIGMA = 7
 SUBTRACT_BACKGROUND = 8
 EXTRAPOLATE_LOW = 9
 EXTRAPOLATE_HIGH = 10
-SETTINGS = 11
+MAX_SCATTER = 11
+MIN_FALL = 12
+SETTINGS = 13
 
 # Steps of ln q at which a straight range may begin and end.
 _STEPS = 24
 _SIGNIFICANT = 2.0
+_ROUNDS = 50
 
 
 @device_function
 def bend_of(first, last, n, x1, x2, x3, x4, y1, xy, x2y, y2):  # type: ignore[no-untyped-def]
-    """Return how far the exponent changes over a range, and the standard uncertainty of that."""
+    """How a range departs from a power law.
+
+    Returns
+    -------
+    The exponent; its change by unit of ln q, and the standard uncertainty of that; and the scatter
+    about a parabola beyond what the noise explains, as a share of the intensity
+    """
     weight = between(n, first, last)
     moment = between(x1, first, last)
     square = between(x2, first, last)
@@ -83,9 +95,11 @@ def bend_of(first, last, n, x1, x2, x3, x4, y1, xy, x2y, y2):  # type: ignore[no
         between(x2y, first, last),
     )
     if not variance > 0.0:
-        return math.nan, math.nan
+        return math.nan, math.nan, math.nan, math.nan
     chi2 = between(y2, first, last) - intercept * y - slope * product - top * top / variance
-    return top, math.sqrt(variance * max(1.0, chi2 / (last - first - 2)))
+    freedom = last - first - 2
+    scatter = math.sqrt(max(0.0, chi2 - freedom) / weight)
+    return -slope, 2.0 * top, 2.0 * math.sqrt(variance * max(1.0, chi2 / freedom)), scatter
 
 
 @device_function
@@ -111,21 +125,26 @@ def straight_range(x, low, high, settings, n, x1, x2, x3, x4, y1, xy, x2y, y2): 
             if place + length < _STEPS:
                 last = last_below(x, x[low] + (place + length) * step)
             if last - first + 1 >= settings[MIN_POINTS]:
-                top, sigma = bend_of(first, last, n, x1, x2, x3, x4, y1, xy, x2y, y2)
+                exponent, bend, its_sigma, scatter = bend_of(
+                    first, last, n, x1, x2, x3, x4, y1, xy, x2y, y2
+                )
                 span = x[last] - x[first]
-                allowed = settings[MAX_BEND] + _SIGNIFICANT * 2.0 * sigma * span
-                if abs(2.0 * top * span) <= allowed:
+                straight = abs(bend) * span <= settings[MAX_BEND] + _SIGNIFICANT * its_sigma * span
+                falls = exponent * span >= log_poly(settings[MIN_FALL])
+                if straight and falls and scatter <= settings[MAX_SCATTER]:
                     return first, last
     return -1, -1
 
 
 @device_function
-def porod_fit(q, intensity, sigma, first, last, with_background):  # type: ignore[no-untyped-def]
+def porod_fit(q, intensity, sigma, first, last, spread, with_background):  # type: ignore[no-untyped-def]
     """Weighted least squares of K / q^4 + B.
+
+    spread : variance of K from point to point, beside what sigma says
 
     Returns
     -------
-    K, B, their variances, their covariance, and chi-squared
+    K, B, their variances, their covariance, chi-squared, and its derivative by the spread
         NaN where the points do not determine them; B is 0 where there is to be none.
     """
     s0 = 0.0
@@ -135,8 +154,8 @@ def porod_fit(q, intensity, sigma, first, last, with_background):  # type: ignor
     t1 = 0.0
     for i in range(first, last + 1):
         if sigma[i] > 0.0:
-            w = 1.0 / (sigma[i] * sigma[i])
             p = 1.0 / (q[i] * q[i] * q[i] * q[i])
+            w = 1.0 / (sigma[i] * sigma[i] + spread * p * p)
             s0 += w
             s1 += w * p
             s2 += w * p * p
@@ -151,13 +170,36 @@ def porod_fit(q, intensity, sigma, first, last, with_background):  # type: ignor
         vb = 0.0
         covariance = 0.0
     else:
-        return math.nan, math.nan, math.nan, math.nan, math.nan, math.nan
+        return math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan
     chi2 = 0.0
+    by_spread = 0.0
     for i in range(first, last + 1):
         if sigma[i] > 0.0:
-            r = (intensity[i] - k / (q[i] * q[i] * q[i] * q[i]) - b) / sigma[i]
-            chi2 += r * r
-    return k, b, vk, vb, covariance, chi2
+            p = 1.0 / (q[i] * q[i] * q[i] * q[i])
+            w = 1.0 / (sigma[i] * sigma[i] + spread * p * p)
+            r = intensity[i] - k * p - b
+            chi2 += w * r * r
+            by_spread -= w * w * p * p * r * r
+    return k, b, vk, vb, covariance, chi2, by_spread
+
+
+@device_function
+def spread_of(q, intensity, sigma, first, last, freedom, with_background):  # type: ignore[no-untyped-def]
+    """Variance of K from point to point with which K / q^4 + B fits: 0 where sigma explains all.
+
+    Oscillations of a form factor go with K / q^4. Weighted by sigma alone, their minima would
+    decide (R.C. Paule, J. Mandel 1982: chi-squared is brought to its expectation).
+    """
+    spread = 0.0
+    for _ in range(_ROUNDS):
+        _, _, vk, _, _, chi2, by_spread = porod_fit(
+            q, intensity, sigma, first, last, spread, with_background
+        )
+        if not vk > 0.0 or chi2 <= freedom + _SIGNIFICANT * math.sqrt(2.0 * freedom):
+            break
+        # Newton's step of 1 / chi-squared, which is nearly a straight line.
+        spread += chi2 * (freedom - chi2) / (freedom * by_spread)
+    return spread
 
 
 @device_function
@@ -184,7 +226,7 @@ def invariant_of(q, intensity, sigma, first, low, high, fit, with_background, wi
     -------
     The integral and its variance.
     """
-    k, b, vk, vb, covariance = fit
+    k, b, vk, vb, covariance, spread = fit
     tail = 1.0 / q[high] if with_tail else 0.0
     background = 1.0 if with_background else 0.0
     cube = 0.0
@@ -198,8 +240,9 @@ def invariant_of(q, intensity, sigma, first, low, high, fit, with_background, wi
         s = sigma[i] if sigma[i] > 0.0 else 0.0
         if i >= low and s > 0.0:
             p = 1.0 / (q[i] * q[i] * q[i] * q[i])
-            by_k = (vk * p + covariance) / (s * s)
-            by_b = (covariance * p + vb) / (s * s)
+            w = 1.0 / (s * s + spread * p * p)
+            by_k = (vk * p + covariance) * w
+            by_b = (covariance * p + vb) * w
             gain += tail * by_k - cube * background * by_b
         variance += gain * gain * s * s
     return total, variance
@@ -259,6 +302,7 @@ def porod(
         low += 1
     if high - low + 1 < settings[MIN_POINTS]:
         numbers[EXPONENT_RANGE] = FEW_POINTS
+        numbers[LAW] = FEW_POINTS
         return
     log_space(intensity, sigma, y, w)
     for i in range(points):
@@ -286,14 +330,25 @@ def porod(
     if not q_min > 0.0:
         # Without Rg and without a range of its own, Porod's law is sought where a power law is.
         if first < 0:
+            numbers[LAW] = NO_RANGE
             return
         low = first
         high = last
     with_background = settings[SUBTRACT_BACKGROUND] > 0.0
-    k, b, vk, vb, covariance, chi2 = porod_fit(q, intensity, sigma, low, high, with_background)
-    if not vk > 0.0:
-        return
     count = high - low + 1
+    freedom = count - (2 if with_background else 1)
+    k, b, vk, vb, covariance, chi2, _ = porod_fit(
+        q, intensity, sigma, low, high, 0.0, with_background
+    )
+    if not vk > 0.0:
+        numbers[LAW] = FEW_POINTS
+        return
+    numbers[REDUCED_CHI2] = chi2 / freedom
+    spread = spread_of(q, intensity, sigma, low, high, freedom, with_background)
+    if spread > 0.0:
+        k, b, vk, vb, covariance, chi2, _ = porod_fit(
+            q, intensity, sigma, low, high, spread, with_background
+        )
     numbers[CONSTANT] = k
     numbers[CONSTANT_SIGMA] = math.sqrt(vk)
     if with_background:
@@ -302,7 +357,9 @@ def porod(
     numbers[Q_MIN] = q[low]
     numbers[Q_MAX] = q[high]
     numbers[POINTS] = count
-    numbers[REDUCED_CHI2] = chi2 / (count - (2 if with_background else 1))
+    numbers[LAW] = FOUND if k > _SIGNIFICANT * math.sqrt(vk) else NOT_SEEN
+    if numbers[LAW] != FOUND:
+        return
     begin = 0
     integral = 0.0
     variance = 0.0
@@ -316,7 +373,7 @@ def porod(
         from_i0 = integral / i0 * of_guinier[guinier.I0_SIGMA]
         shared = 2.0 * of_guinier[guinier.CORRELATION] * from_rg * from_i0
         variance = from_rg * from_rg + from_i0 * from_i0 + shared
-    fit = (k, b, vk, vb, covariance)
+    fit = (k, b, vk, vb, covariance, spread)
     with_tail = settings[EXTRAPOLATE_HIGH] > 0.0
     more, its_variance = invariant_of(
         q, intensity, sigma, begin, low, high, fit, with_background, with_tail

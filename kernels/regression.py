@@ -21,7 +21,7 @@ _NEWTON_STEPS = 30
 @device_function
 def level_of(intensity, i):  # type: ignore[no-untyped-def]
     """Mean of the points about point i; of fewer at the ends."""
-    reach = min(REACH, min(i, intensity.shape[0] - 1 - i))
+    reach = min(REACH, i, intensity.shape[0] - 1 - i)
     total = 0.0
     for k in range(i - reach, i + reach + 1):
         total += intensity[k]

@@ -32,8 +32,9 @@ Part = Literal["curve", "noise", "search", "peaks", "phases", "numbers"]
 ``"curve"`` is q, intensity, sigma and background within start and stop. ``"noise"`` is the noise
 of the curve that is searched; ``"search"`` that curve itself, what is left of the reduced one, and
 the candidates; ``"peaks"`` the peaks fitted so far; ``"phases"`` the phases, the verdict, and
-which peaks are Bragg lines; ``"numbers"`` what stages leave beside these. A remark in the status belongs to what it is about, a failure to the
-curve: a stage that may fail curves, other than by raising, changes them.
+which peaks are Bragg lines; ``"numbers"`` what stages leave beside these. A remark in the status
+belongs to what it is about, a failure to the curve: a stage that may fail curves, other than by
+raising, changes them.
 """
 EVERYTHING: frozenset[Part] = frozenset(get_args(Part))
 

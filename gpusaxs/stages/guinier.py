@@ -89,7 +89,7 @@ class Guinier(Stage):
     )
     max_below: float = parameter(
         0.5,
-        "Points before the range that may lie below it, as a share of its own: a beamstop's shadow.",
+        "Points before the range that may lie below it, as a share of its own: a shadow.",
         ge=0.0,
     )
     min_last_q_rg: float = parameter(

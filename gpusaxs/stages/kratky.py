@@ -27,7 +27,9 @@ class Kratky(Stage):
         Number("position_sigma", "", "standard uncertainty of position"),
         Number("height", "", "(q Rg)^2 I / I0 at the maximum: 1.10 for a globule"),
         Number("height_sigma", "", "standard uncertainty of height"),
-        Number("plateau", "", "mean of (q Rg)^2 I / I0 at high q: below 0.5 if folded, 2 if a chain"),
+        Number(
+            "plateau", "", "mean of (q Rg)^2 I / I0 at high q: below 0.5 if folded, 2 if a chain"
+        ),
         Number("plateau_sigma", "", "standard uncertainty of plateau"),
         Number(
             "maximum",

@@ -49,6 +49,12 @@ class Porod(Stage):
         Number("invariant_sigma", "", "standard uncertainty of invariant"),
         Number("volume", "nm^3", "Porod volume of a particle"),
         Number("volume_sigma", "nm^3", "standard uncertainty of volume"),
+        Number(
+            "law",
+            "",
+            "whether Porod's law is seen, or why not: without it no invariant",
+            ("found", "too_few_points", "no_range", "not_seen"),
+        ),
     )
 
     q_min: float | None = parameter(
@@ -68,11 +74,24 @@ class Porod(Stage):
     max_bend: float = parameter(
         0.3, "Change of the exponent over the range of a power law that is none.", ge=0.0
     )
+    max_scatter: float = parameter(
+        0.1,
+        "Scatter about a power law that is none, as a share of the intensity, beside the noise: "
+        "oscillations.",
+        ge=0.0,
+    )
+    min_fall: float = parameter(
+        2.0,
+        "Ratio by which a power law must fall over its range: a flat background does not.",
+        ge=1.0,
+    )
     min_points: int = parameter(10, "Points that a fit needs.", unit="points", ge=5)
     max_sigma: float = parameter(
         0.3, "Standard uncertainty of the exponent above which there is no answer.", gt=0.0
     )
-    subtract_background: bool = parameter(True, "Whether B is fitted, and left out of the integral.")
+    subtract_background: bool = parameter(
+        True, "Whether B is fitted, and left out of the integral."
+    )
     extrapolate_low: bool = parameter(
         True, "Whether the integral goes on to q = 0; else it begins at the first point."
     )
@@ -111,6 +130,8 @@ class Porod(Stage):
                 self.subtract_background,
                 self.extrapolate_low,
                 self.extrapolate_high,
+                self.max_scatter,
+                self.min_fall,
             ],
             np.float64,
         )
