@@ -12,6 +12,7 @@ from pydantic import model_validator
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
 from gpusaxs.errors import PipelineError, ReadError
+from gpusaxs.kernels.arpls import arpls
 from gpusaxs.kernels.blank import blank
 from gpusaxs.kernels.power_law import power_law
 from gpusaxs.kernels.snip import snip
@@ -24,7 +25,7 @@ class Background(Stage):
     reads: ClassVar[frozenset[Part]] = frozenset({"curve"})
     may_write: ClassVar[frozenset[Part]] = frozenset({"curve"})
 
-    mode: Literal["snip", "power_law", "blank", "none"] = parameter(
+    mode: Literal["snip", "arpls", "power_law", "blank", "none"] = parameter(
         "snip", "Where the background comes from."
     )
     max_half_window: int = parameter(
@@ -34,7 +35,19 @@ class Background(Stage):
     smooth: int = parameter(
         3, "Half window of the mean before clipping (snip).", unit="points", ge=0, le=100
     )
-    transform: bool = parameter(True, "Whether to clip on the log-log-sqrt scale (snip).")
+    transform: bool = parameter(
+        True, "Whether to work on the log-log-sqrt scale of the counts (snip, arpls)."
+    )
+    lam: float = parameter(
+        1e5,
+        "Stiffness: what is shorter than 2 pi lam^(1/4) points is no background (arpls).",
+        gt=0.0,
+        le=1e12,
+    )
+    max_iter: int = parameter(50, "How often the weights change at most (arpls).", ge=0, le=1000)
+    tol: float = parameter(
+        1e-3, "Relative change of the weights at which they have settled (arpls).", gt=0.0, lt=1.0
+    )
     with_constant: bool = parameter(True, "Whether b q^-a has a constant beside it (power_law).")
     robust: bool = parameter(True, "Whether points far above the fit lose weight (power_law).")
     share: float = parameter(1.0, "Share of the fit that is subtracted (power_law).", gt=0.0)
@@ -68,10 +81,24 @@ class Background(Stage):
                     snip,
                     rows,
                     batch.intensity,
+                    batch.sigma,
                     batch.background,
                     self.max_half_window,
                     self.decreasing,
                     self.smooth,
+                    self.transform,
+                )
+            case "arpls":
+                batch.launch(
+                    arpls,
+                    rows,
+                    batch.intensity,
+                    batch.sigma,
+                    batch.background,
+                    batch.status,
+                    self.lam,
+                    self.max_iter,
+                    self.tol,
                     self.transform,
                 )
             case "power_law":

@@ -40,7 +40,7 @@ def with_peaks(fwhm, noise, seed=0):
     return BASE + peaks + noise * BASE * rng.normal(size=Q.size), peaks, peaks < 1e-3 * BASE
 
 
-@pytest.mark.parametrize("mode", ["snip", "power_law", "none"])
+@pytest.mark.parametrize("mode", ["snip", "arpls", "power_law", "none"])
 def test_background_and_what_is_left_add_up_and_the_search_starts_anew(mode):
     intensity, *_ = with_peaks(15, 0.02)
     batch = reduced(Background(mode=mode), intensity)

@@ -39,7 +39,7 @@ def batch():
         ("filter", {"window": 0}, r"greater than or equal to 1"),
         ("filter", {"window": 5, "order": 5}, r"order below the window of 5 points; got 5"),
         ("filter", {"method": "gauss"}, r"'savgol', 'moving_average', 'median' or 'none'"),
-        ("background", {"mode": "linear"}, r"'snip', 'power_law', 'blank' or 'none'"),
+        ("background", {"mode": "linear"}, r"'snip', 'arpls', 'power_law', 'blank' or 'none'"),
         ("background", {"mode": "blank"}, r"expected blank_file"),
         (
             "background",
@@ -121,7 +121,7 @@ def test_only_the_rows_of_a_launch_are_changed(batch):
 
 def test_what_a_background_takes_away_is_kept(batch):
     before = batch.intensity.copy()
-    for mode in ("snip", "power_law"):
+    for mode in ("snip", "arpls", "power_law"):
         Background(mode=mode).launch(batch, ROWS)
         np.testing.assert_allclose(batch.intensity + batch.background, before, rtol=1e-12)
         np.testing.assert_array_equal(batch.search, batch.intensity)
