@@ -314,6 +314,7 @@ class _StoredProcessor:
         self._again = again
         self._run = run
         self._save_curves = save_curves
+        self._companion = companion
         self._whole = BlockProcessor(runtime, run, companion, save_curves=save_curves)
         self._backend = runtime.backend
         self._part = (
@@ -365,6 +366,8 @@ class _StoredProcessor:
         ]
         if not samples:
             return None
+        if self._companion is not None:
+            self._companion.complete(samples)
         return self._run_part(SampleBatch.from_samples(samples, self._backend), given.tables)
 
     def _run_part(self, batch: SampleBatch, stored: Tables) -> tuple[Tables, pa.Table | None]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpusaxs.api import Result
+from gpusaxs.archive.companion import Companion
 from gpusaxs.archive.directory import (
     Json,
     read_description,
@@ -109,6 +110,9 @@ class _StoredCurves:
         several = row["id"] != file["id"]
         frames = range(row["frame"], row["frame"] + 1) if several else None
         [given] = read(Source(Path(path), file["id"]), self.description["q_unit"], frames)
+        companion = Companion.of_run(self.path, self.description)
+        if companion is not None:
+            companion.complete([given])
         pipeline = Pipeline.from_document(self.description["pipeline"])
         return Runtime(self.description["backend"], 1, pipeline).run([given])[0]
 

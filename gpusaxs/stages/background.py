@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +17,7 @@ from gpusaxs.kernels.arpls import arpls
 from gpusaxs.kernels.blank import blank
 from gpusaxs.kernels.power_law import power_law
 from gpusaxs.kernels.snip import snip
+from gpusaxs.sample import CurveStatus, Sample
 from gpusaxs.stages.base import NO_REQUESTS, Part, Requests, Stage, parameter
 
 
@@ -53,7 +55,22 @@ class Background(Stage):
     share: float = parameter(1.0, "Share of the fit that is subtracted (power_law).", gt=0.0)
     blank_file: str | None = parameter(None, "File of the measured curve (blank).")
     factor: float | None = parameter(
-        None, "What the blank is multiplied by; None takes the ratio over the q window (blank)."
+        None,
+        "What the blank is multiplied by, beside scale_by; None is 1 with scale_by, else the ratio "
+        "over the q window (blank).",
+        gt=0.0,
+    )
+    scale_by: Literal["nothing", "exposure", "transmission", "exposure_and_transmission"] = (
+        parameter(
+            "nothing",
+            "What the metadata say of curve and blank, whose ratio scales the blank (blank).",
+        )
+    )
+    blank_exposure: float | None = parameter(
+        None, "Exposure of the blank; None takes what its file says (blank).", unit="s", gt=0.0
+    )
+    blank_transmission: float | None = parameter(
+        None, "Transmission of the blank; None takes what its file says (blank).", gt=0.0
     )
     window_q_min: float | None = parameter(
         None, "Lowest q of the window for the ratio (blank).", unit="1/nm", ge=0.0
@@ -67,9 +84,16 @@ class Background(Stage):
         if self.mode == "blank":
             if self.blank_file is None:
                 raise ValueError("expected blank_file, the measured blank, for mode 'blank'")
-            if self.factor is None and (self.window_q_min is None or self.window_q_max is None):
+            window = (self.window_q_min, self.window_q_max)
+            if self.factor is None and self.scale_by == "nothing" and None in window:
                 raise ValueError(
-                    "expected factor, or window_q_min and window_q_max to scale the blank by"
+                    "expected factor, scale_by, or window_q_min and window_q_max to scale the "
+                    "blank by"
+                )
+            if self.scale_by != "nothing" and window != (None, None):
+                raise ValueError(
+                    f"expected one way to scale the blank; got scale_by {self.scale_by!r} and a "
+                    "q window"
                 )
         return self
 
@@ -115,23 +139,40 @@ class Background(Stage):
                     self.share,
                 )
             case "blank":
-                batch.launch(
-                    blank,
-                    rows,
-                    batch.q,
-                    batch.intensity,
-                    batch.sigma,
-                    batch.background,
-                    batch.status,
-                    *self._blank,
-                    np.nan if self.factor is None else self.factor,
-                    self.window_q_min or 0.0,
-                    self.window_q_max or np.inf,
-                )
+                self._subtract_blank(batch, rows)
             case "none":
                 return NO_REQUESTS
         batch.restart_search(rows)
         return NO_REQUESTS
+
+    @property
+    def _scaled_by(self) -> tuple[str, ...]:
+        """Fields of the metadata whose ratio scales the blank."""
+        return () if self.scale_by == "nothing" else tuple(self.scale_by.split("_and_"))
+
+    def _subtract_blank(self, batch: SampleBatch, rows: IndexArray) -> None:
+        factor = np.full(len(batch), self.factor or 1.0)
+        for name in self._scaled_by:
+            said = batch.backend.to_host(getattr(batch, name))
+            factor *= said / self._said_of_blank[name]
+            known = said[rows] > 0.0
+            reason = f"the {name} of the curve is not known: the blank cannot be scaled by it"
+            batch.end(rows[~known], CurveStatus.BLANK_UNSCALED, reason)
+            rows = rows[known]
+        batch.launch(
+            blank,
+            rows,
+            batch.q,
+            batch.intensity,
+            batch.sigma,
+            batch.background,
+            batch.status,
+            *self._blank,
+            batch.backend.to_device(factor),
+            self.factor is None and not self._scaled_by,
+            self.window_q_min or 0.0,
+            self.window_q_max or np.inf,
+        )
 
     def fingerprint(self) -> str | None:
         """See `Stage.fingerprint`: the blank belongs to it, whatever its file is called."""
@@ -141,13 +182,13 @@ class Background(Stage):
         digest = hashlib.sha256(own.encode())
         for array in self._blank:
             digest.update(array.tobytes())
+        digest.update(json.dumps(self._said_of_blank).encode())
         return digest.hexdigest()
 
     @cached_property
-    def _blank(self) -> tuple[Any, Any, Any]:
-        """q, intensity and sigma of the blank, repaired."""
+    def _blank_sample(self) -> Sample:
+        """The blank as its file has it."""
         from gpusaxs.io import read  # noqa: PLC0415 no stage but this one reads a file
-        from gpusaxs.repair import repair  # noqa: PLC0415
 
         assert self.blank_file is not None
         try:
@@ -158,8 +199,33 @@ class Background(Stage):
             raise PipelineError(
                 f"Expected one curve in the blank {self.blank_file}. Got {1 + len(others)}."
             )
+        return sample
+
+    @cached_property
+    def _blank(self) -> tuple[Any, Any, Any]:
+        """q, intensity and sigma of the blank, repaired."""
+        from gpusaxs.repair import repair  # noqa: PLC0415
+
+        sample = self._blank_sample
         sigma = np.zeros_like(sample.q) if sample.sigma is None else np.nan_to_num(sample.sigma)
         q, intensity, sigma, status = repair(sample.q, sample.intensity, sigma)
         if status.failed:
             raise PipelineError(f"The blank {self.blank_file} is no curve: {status.explanation}.")
         return q, intensity, sigma
+
+    @cached_property
+    def _said_of_blank(self) -> dict[str, float]:
+        """Exposure and transmission of the blank, as far as they scale it."""
+        given = {"exposure": self.blank_exposure, "transmission": self.blank_transmission}
+        metadata = self._blank_sample.origin.metadata
+        said: dict[str, float] = {}
+        for name in self._scaled_by:
+            value = given[name] or metadata.get(name)
+            if isinstance(value, float) and value > 0.0:
+                said[name] = value
+            else:
+                raise PipelineError(
+                    f"Expected the {name} of the blank in {self.blank_file}, to scale it by. Got "
+                    f"{value}. Give background.blank_{name}, or a factor."
+                )
+        return said

@@ -44,7 +44,12 @@ def batch():
         (
             "background",
             {"mode": "blank", "blank_file": "a.dat"},
-            r"expected factor, or window_q_min and window_q_max",
+            r"expected factor, scale_by, or window_q_min and window_q_max",
+        ),
+        (
+            "background",
+            {"mode": "blank", "blank_file": "a.dat", "scale_by": "exposure", "window_q_max": 1.0},
+            r"expected one way to scale the blank; got scale_by 'exposure' and a q window",
         ),
         ("background", {"max_half_window": 0}, r"greater than or equal to 1"),
         ("background", {"share": 0.0}, r"greater than 0"),
