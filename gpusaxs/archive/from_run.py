@@ -90,7 +90,10 @@ def reprocess_run(
     RunDirectoryError
         If the run is not complete, the pipeline is its own, or inputs are needed and have
         changed; or if something is in the way at `output`, such as the run itself.
+    PipelineError
+        If a stage needs all curves at once.
     """
+    pipeline.check_by_curve("a run that is processed again takes them in part. Process the files")
     stored = _StoredRun.open(Path(run))
     _check_output(stored, Path(output))
     again = _plan(stored, pipeline)

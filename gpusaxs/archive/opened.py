@@ -110,10 +110,11 @@ class _StoredCurves:
         several = row["id"] != file["id"]
         frames = range(row["frame"], row["frame"] + 1) if several else None
         [given] = read(Source(Path(path), file["id"]), self.description["q_unit"], frames)
+        pipeline = Pipeline.from_document(self.description["pipeline"])
+        pipeline.check_by_curve("the run keeps none. Process it again with --save-curves")
         companion = Companion.of_run(self.path, self.description)
         if companion is not None:
             companion.complete([given])
-        pipeline = Pipeline.from_document(self.description["pipeline"])
         return Runtime(self.description["backend"], 1, pipeline).run([given])[0]
 
 

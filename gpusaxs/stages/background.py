@@ -12,6 +12,7 @@ from pydantic import model_validator
 
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
+from gpusaxs.common_background import subtract_common
 from gpusaxs.errors import PipelineError, ReadError
 from gpusaxs.kernels.arpls import arpls
 from gpusaxs.kernels.blank import blank
@@ -22,12 +23,12 @@ from gpusaxs.stages.base import NO_REQUESTS, Part, Requests, Stage, parameter
 
 
 class Background(Stage):
-    """Subtract a background: clipped from the curve, fitted to it, or measured."""
+    """Subtract a background: drawn from the curve, measured, or common to a series."""
 
     reads: ClassVar[frozenset[Part]] = frozenset({"curve"})
     may_write: ClassVar[frozenset[Part]] = frozenset({"curve"})
 
-    mode: Literal["snip", "arpls", "power_law", "blank", "none"] = parameter(
+    mode: Literal["snip", "arpls", "power_law", "blank", "common", "none"] = parameter(
         "snip", "Where the background comes from."
     )
     max_half_window: int = parameter(
@@ -73,10 +74,17 @@ class Background(Stage):
         None, "Transmission of the blank; None takes what its file says (blank).", gt=0.0
     )
     window_q_min: float | None = parameter(
-        None, "Lowest q of the window for the ratio (blank).", unit="1/nm", ge=0.0
+        None, "Lowest q of the window for the ratio (blank, common).", unit="1/nm", ge=0.0
     )
     window_q_max: float | None = parameter(
-        None, "Highest q of the window for the ratio (blank).", unit="1/nm", gt=0.0
+        None, "Highest q of the window for the ratio (blank, common).", unit="1/nm", gt=0.0
+    )
+    level: float = parameter(
+        0.25,
+        "Share of the curves of a series that have no line at a q, at least, whatever the q "
+        "(common).",
+        gt=0.0,
+        le=0.5,
     )
 
     @model_validator(mode="after")
@@ -140,10 +148,27 @@ class Background(Stage):
                 )
             case "blank":
                 self._subtract_blank(batch, rows)
+            case "common":
+                subtract_common(batch, rows, self.level, self._window)
             case "none":
                 return NO_REQUESTS
         batch.restart_search(rows)
         return NO_REQUESTS
+
+    @property
+    def joint(self) -> bool:
+        """See `Stage.joint`: what curves have in common hangs on all of them."""
+        return self.mode == "common"
+
+    @property
+    def _window(self) -> tuple[float, float] | None:
+        """The q window; None where neither end is given."""
+        if self.window_q_min is None and self.window_q_max is None:
+            return None
+        return (
+            0.0 if self.window_q_min is None else self.window_q_min,
+            np.inf if self.window_q_max is None else self.window_q_max,
+        )
 
     @property
     def _scaled_by(self) -> tuple[str, ...]:
@@ -170,12 +195,16 @@ class Background(Stage):
             *self._blank,
             batch.backend.to_device(factor),
             self.factor is None and not self._scaled_by,
-            self.window_q_min or 0.0,
-            self.window_q_max or np.inf,
+            *(self._window or (0.0, np.inf)),
         )
 
     def fingerprint(self) -> str | None:
-        """See `Stage.fingerprint`: the blank belongs to it, whatever its file is called."""
+        """See `Stage.fingerprint`: the blank belongs to it, whatever its file is called.
+
+        What is common to a series belongs to all its curves: there is none, and nothing is kept.
+        """
+        if self.joint:
+            return None
         own = super().fingerprint()
         if own is None or self.mode != "blank":
             return own

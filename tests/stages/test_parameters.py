@@ -39,7 +39,7 @@ def batch():
         ("filter", {"window": 0}, r"greater than or equal to 1"),
         ("filter", {"window": 5, "order": 5}, r"order below the window of 5 points; got 5"),
         ("filter", {"method": "gauss"}, r"'savgol', 'moving_average', 'median' or 'none'"),
-        ("background", {"mode": "linear"}, r"'snip', 'arpls', 'power_law', 'blank' or 'none'"),
+        ("background", {"mode": "linear"}, r"'arpls', 'power_law', 'blank', 'common' or 'none'"),
         ("background", {"mode": "blank"}, r"expected blank_file"),
         (
             "background",
