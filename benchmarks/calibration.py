@@ -347,20 +347,19 @@ def bin_table(bins: Sequence[Bin]) -> str:
     )
 
 
-def page(by_snr: Sequence[Pulls], by_counts: Sequence[Pulls], bins: Mapping[str, list[Bin]]) -> str:
-    """Return all numbers as a page."""
-    parts = [
-        "### Pulls by the SNR of the line",
-        pull_table("quantity", by_snr),
-        "### Pulls by exposure",
-        pull_table("quantity", by_counts),
+def parts(
+    by_snr: Sequence[Pulls], by_counts: Sequence[Pulls], bins: Mapping[str, list[Bin]]
+) -> dict[str, str]:
+    """Return all tables by their names in docs/accuracy.md."""
+    probabilities = [
+        f"{name.capitalize()}:\n\n{bin_table(of)}\n\nMean departure {100.0 * departure(of):.1f} %."
+        for name, of in bins.items()
     ]
-    for name, of in bins.items():
-        parts += [f"### Probabilities: {name}", bin_table(of)]
-        parts.append(f"Mean departure {100.0 * departure(of):.1f} %.")
-    if not bins:
-        parts.append("This pipeline gives no probabilities.")
-    return "\n\n".join(parts) + "\n"
+    return {
+        "pulls by snr": pull_table("quantity", by_snr),
+        "pulls by exposure": pull_table("quantity", by_counts),
+        "probabilities": "\n\n".join(probabilities) or "This pipeline gives no probabilities.",
+    }
 
 
 def options() -> argparse.ArgumentParser:
@@ -393,7 +392,8 @@ def main() -> None:
         asked.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if asked.picture and bins:
         draw(bins, asked.picture)
-    print(page(by_snr, by_counts, bins))
+    made = parts(by_snr, by_counts, bins)
+    print("\n\n".join(f"### {name}\n\n{part}" for name, part in made.items()))
 
 
 if __name__ == "__main__":

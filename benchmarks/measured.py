@@ -54,7 +54,7 @@ class Answer:
     lines
         The Bragg lines, over the lowest of them.
     others
-        Peaks that were not taken for Bragg lines, likewise.
+        Peaks that were not taken for Bragg lines, likewise, and what they were taken for.
     """
 
     file: str
@@ -67,14 +67,14 @@ class Answer:
     margin: float | None
     judgement: str
     lines: tuple[float, ...]
-    others: tuple[float, ...]
+    others: tuple[str, ...]
 
 
 def named(sample: Sample) -> tuple[str, ...]:
     """Return the phases identified."""
     if sample.verdict is not Verdict.IDENTIFIED:
         return ()
-    return tuple(match.phase for match in sample.phases)
+    return tuple(match.phase for match in sample.best_phases)
 
 
 def bragg_lines(sample: Sample) -> list[Peak]:
@@ -123,7 +123,8 @@ def answer(
         judgement = "first line" if first else "not named"
     assert sample.metadata is not None
     lowest = lines[0].q if lines else np.nan
-    rest = sorted(p.q for p in sample.metadata.processed_peaks if not p.bragg and np.isfinite(p.q))
+    fitted = [p for p in sample.metadata.processed_peaks if np.isfinite(p.q)]
+    rest = sorted((p for p in fitted if not p.bragg), key=lambda p: p.q)
     return Answer(
         file,
         expected,
@@ -135,7 +136,7 @@ def answer(
         None if np.isnan(sample.margin) else float(sample.margin),
         judgement,
         tuple(float(line.q / lowest) for line in lines),
-        tuple(float(q / lowest) for q in rest) if lines else (),
+        tuple(f"{p.q / lowest:.3f} {p.kind.label}" for p in rest),
     )
 
 
@@ -192,8 +193,8 @@ def summary(answers: Sequence[Answer]) -> list[tuple[str, ...]]:
     ]
 
 
-def page(answers: Sequence[Answer]) -> str:
-    """Return everything as a page."""
+def parts(answers: Sequence[Answer]) -> dict[str, str]:
+    """Return all tables by their names in docs/accuracy.md."""
 
     def cells(one: Answer) -> tuple[str, ...]:
         return (
@@ -208,24 +209,12 @@ def page(answers: Sequence[Answer]) -> str:
             " ".join(f"{ratio:.3f}" for ratio in one.lines),
         )
 
-    head = (
-        "curve",
-        "truth",
-        "SNR of line 2",
-        "said",
-        "lattice (nm)",
-        "off by",
-        "margin",
-        "",
-        "lines",
-    )
+    head = ("curve", "truth", "line 2", "said", "lattice (nm)", "off by", "margin", "", "lines")
     kinds = ("curves", "right", "first line", "not named", "wrong")
-    return "\n\n".join(
-        [
-            table(("measured", *kinds), summary(answers)),
-            table(head, [cells(one) for one in answers]),
-        ]
-    )
+    return {
+        "measured": table(("measured", *kinds), summary(answers)),
+        "measured curves": table(head, [cells(one) for one in answers]),
+    }
 
 
 def save_plots(folder: Path, found: Iterable[tuple[Answer, Sample]]) -> list[Path]:
@@ -258,7 +247,7 @@ def main() -> None:
     if asked.json:
         text = json.dumps([asdict(one) for one in answers], indent=1) + "\n"
         asked.json.write_text(text, encoding="utf-8")
-    print(page(answers))
+    print(*parts(answers).values(), sep="\n\n")
     if asked.plots:
         print("", *save_plots(asked.plots, found), sep="\n")
 

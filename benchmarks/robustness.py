@@ -148,7 +148,7 @@ def said_of(curves: Curves, pipeline: Pipeline) -> list[Said]:
         backend="numpy",
         workers=1,
     )
-    given = candidates(result)
+    given = candidates(result.phases)
     samples = result.samples.select(["id", "verdict", "margin"]).to_pylist()
     return [
         Said(
@@ -261,8 +261,8 @@ def summary(sizes: dict[str, int], found: Iterable[Change]) -> list[tuple[str, .
     return rows
 
 
-def page(sizes: dict[str, int], found: Iterable[Change]) -> str:
-    """Return the numbers as a page."""
+def summary_table(sizes: dict[str, int], found: Iterable[Change]) -> str:
+    """Return the shares of all sets and variants."""
     head = ("verdicts that change, in per cent", *(f"{n:,} {name}" for name, n in sizes.items()))
     brackets = "In brackets: other phases are named than before, or none, or some where none were."
     return f"{table(head, summary(sizes, found))}\n\n{brackets}\n"
@@ -298,7 +298,7 @@ def main() -> None:
     if asked.json:
         text = json.dumps(document(sizes, found), indent=1) + "\n"
         asked.json.write_text(text, encoding="utf-8")
-    print(page(sizes, found))
+    print(summary_table(sizes, found))
     if not asked.markdown:
         print(changes_table(found))
 

@@ -96,6 +96,7 @@ def launched(tmp_path_factory):
     settings = [
         (),
         REPLACED,
+        ("background.mode=arpls",),
         ("background.mode=power_law", "filter.method=moving_average"),
         (
             "background.mode=blank",
@@ -114,6 +115,9 @@ def launched(tmp_path_factory):
             )
             Runtime(backend, pipeline=pipeline).run_on(batch)
         launch_find_peaks(batch)
+        Runtime(backend, pipeline="solution").run_on(
+            SampleBatch.from_arrays(list("abcd"), q, curves.intensity, curves.sigma, backend)
+        )
     return backend.launched
 
 
