@@ -29,7 +29,7 @@ def curves(tmp_path_factory):
         counts = rng.poisson(mean)
         columns = [q, counts, np.sqrt(np.maximum(counts, 1))]
         np.savetxt(folder / f"lipid_T{warm}.dat", np.column_stack(columns))
-    (folder / "lipid_T60.dat").write_text("nothing")
+    np.savetxt(folder / "lipid_T60.dat", np.column_stack([q, np.zeros_like(q)]))
     return folder
 
 
@@ -39,7 +39,7 @@ def processed(command, curves, tmp_path_factory):
     place = tmp_path_factory.mktemp("runs") / "run"
     options = ["--q-unit", "1/nm", "--workers", 1, "--series", "temperature (°C)"]
     done = command("process", curves, "-o", place, *options, "--from-name", PATTERN)
-    assert done.exit_code == 1, done.output  # one file holds no curve
+    assert done.exit_code == 1, done.output  # one curve holds no signal
     return place, done.stdout
 
 
