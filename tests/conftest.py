@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import settings
 
-from gpusaxs.tables import PEAKS, PHASE_ROWS, SAMPLES, Tables
+if TYPE_CHECKING:
+    from gpusaxs.tables import Tables
 
 # Half of what is usual: other examples are drawn in every run. Tests that need more say so.
 settings.register_profile("suite", max_examples=50)
@@ -35,6 +35,9 @@ def tables_of_curves() -> Callable[[Sequence[Mapping[str, Any]]], Tables]:
     dictionaries of what the table of peaks has) and ``phases`` (names with lattice parameters, or
     dictionaries).
     """
+    import pyarrow as pa
+
+    from gpusaxs.tables import PEAKS, PHASE_ROWS, SAMPLES, Tables
 
     def build(curves: Sequence[Mapping[str, Any]]) -> Tables:
         samples, peaks, phases = [], [], []
@@ -58,8 +61,9 @@ def tables_of_curves() -> Callable[[Sequence[Mapping[str, Any]]], Tables]:
         for name in {name for row in samples for name in row} - set(schema.names):
             schema = schema.append(pa.field(name, pa.scalar(samples[0][name]).type))
         rows = PHASE_ROWS
-        if any("candidate" in row for row in phases) and "candidate" not in rows.names:
+        if "candidate" not in rows.names and any("candidate" in row for row in phases):
             rows = rows.append(pa.field("candidate", pa.int32()))
+        phases = [{"candidate": 0} | row for row in phases]
         return Tables(
             pa.Table.from_pylist(samples, schema),
             pa.Table.from_pylist(peaks, PEAKS),

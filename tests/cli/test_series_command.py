@@ -228,6 +228,6 @@ def test_without_its_inputs_a_map_can_be_drawn_without_curves(command, curves, t
     done = command("plot", run, "--map", "-o", tmp_path / "a.png")
     assert done.exit_code == 2
     assert "lipid_T20.dat" in done.stderr
-    assert "without curves" in done.stderr
+    assert "--without-curves" in done.stderr
     done = command("plot", run, "--map", "-o", tmp_path / "a.png", "--without-curves")
     assert done.exit_code == 0
