@@ -27,6 +27,7 @@ BLANK_MISMATCH = 1 << 21
 TIMED_OUT = 1 << 22
 CANCELLED = 1 << 23
 DROPPED = 1 << 24
+BLANK_UNSCALED = 1 << 25
 
 FIRST_FAILURE = UNREADABLE
 FAILURES = (
@@ -39,11 +40,28 @@ FAILURES = (
     | TIMED_OUT
     | CANCELLED
     | DROPPED
+    | BLANK_UNSCALED
 )
 # Remarks on the search for peaks: they are made anew when it is.
 SEARCH_REMARKS = PEAKS_TRUNCATED | INSERTION_REFUSED
 # The curve did not come to the end of the pipeline, for a reason that lies outside it.
 UNFINISHED = REGROUPED | STAGE_FAILED | TIMED_OUT | CANCELLED | DROPPED
+
+# One bit each in a peak's remarks.
+PEAK_AT_EDGE = 1 << 0
+PEAK_SHOULDER = 1 << 1
+PEAK_REFINED = 1 << 2
+
+# Whether a peak is a Bragg line, and why it is none.
+LINE_NOT_JUDGED = 0
+LINE_BRAGG = 1
+LINE_NOT_FITTED = 2
+LINE_FAINT = 3
+LINE_BROAD = 4
+LINE_AT_EDGE = 5
+LINE_SATELLITE = 6
+LINE_LOBE = 7
+LINE_ODD_WIDTH = 8
 
 # How the fit of a peak ended.
 FIT_CONVERGED = 0

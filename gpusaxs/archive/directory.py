@@ -25,7 +25,7 @@ from gpusaxs.archive.fingerprints import ReadFile
 from gpusaxs.archive.plan import ListedFile, Position
 from gpusaxs.archive.stored_curves import CURVES
 from gpusaxs.errors import RunDirectoryError
-from gpusaxs.tables import PEAKS, PHASE_ROWS, SAMPLES
+from gpusaxs.tables import PEAKS, PHASE_ROWS, SAMPLES, number_field
 
 if TYPE_CHECKING:
     from gpusaxs.archive.companion import Companion
@@ -443,8 +443,14 @@ def read_part(path: Path, name: str, block: int) -> pa.Table:
 
 
 def _schema(description: Json, name: str) -> pa.Schema:
-    """Columns of a table of a run; those of samples depend on what was given with its files."""
+    """Columns of a table of a run.
+
+    Those of samples depend on its stages, and on what was given with its files.
+    """
     schema = SCHEMAS[name]
+    if name == "samples":
+        for column, number in description.get("numbers", {}).items():
+            schema = schema.append(number_field(column, is_text=number["is_text"]))
     known = description.get("metadata")
     if name == "samples" and known is not None:
         for column, kind in known["columns"].items():
