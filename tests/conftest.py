@@ -56,19 +56,15 @@ def tables_of_curves() -> Callable[[Sequence[Mapping[str, Any]]], Tables]:
                     if isinstance(match, dict)
                     else dict(zip(("phase", "lattice"), match, strict=True))
                 )
-                phases.append(same | {"lattice_sigma": 1e-3} | known)
+                phases.append(same | {"candidate": 0, "lattice_sigma": 1e-3} | known)
             samples.append(about)
         schema = SAMPLES
         for name in {name for row in samples for name in row} - set(schema.names):
             schema = schema.append(pa.field(name, pa.scalar(samples[0][name]).type))
-        rows = PHASE_ROWS
-        if "candidate" not in rows.names and any("candidate" in row for row in phases):
-            rows = rows.append(pa.field("candidate", pa.int32()))
-        phases = [{"candidate": 0} | row for row in phases]
         return Tables(
             pa.Table.from_pylist(samples, schema),
             pa.Table.from_pylist(peaks, PEAKS),
-            pa.Table.from_pylist(phases, rows),
+            pa.Table.from_pylist(phases, PHASE_ROWS),
         )
 
     return build

@@ -184,6 +184,13 @@ def test_only_the_first_candidate_of_an_identified_curve_counts(tables_of_curves
     assert series.branches["kind"].to_pylist().count("phase") == 2
 
 
+def test_phases_of_runs_without_numbers_of_candidates_count(tables_of_curves):
+    named = [{"phase": "hexagonal", "lattice": 7.0, "candidate": None}]
+    curves = [identified(t, phases=named, lines=[1.0]) for t in (10, 20)]
+    series = track(tables_of_curves(curves), "temperature")
+    assert series.curves["phases"].to_pylist() == [["hexagonal"]] * 2
+
+
 def test_the_order_of_the_rows_does_not_matter(tables_of_curves):
     curves = [identified(t, ("hexagonal", 7.0 - 0.02 * t)) for t in range(0, 40, 5)]
     curves[4] = other(20, "none")

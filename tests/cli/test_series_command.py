@@ -102,6 +102,18 @@ def test_a_column_that_will_not_be_there_is_refused_before_anything_is_processed
     assert "5 curves left out" in done.stdout
 
 
+def test_numbers_of_stages_are_coordinates(command, curves, tmp_path):
+    options = ["--pipeline", "solution", "--q-unit", "1/nm", "--workers", 1, "--limit", 2]
+    done = command("process", curves, "-o", tmp_path / "run", *options, "--series", "porod.i0")
+    assert done.exit_code == 2
+    assert "porod.exponent" in done.stderr
+    options += ["--series", "porod.exponent"]
+    assert (
+        "curves along porod.exponent"
+        in command("process", curves, "-o", tmp_path / "run", *options).stdout
+    )
+
+
 def test_a_run_is_processed_again_with_a_series(command, processed, tmp_path):
     options = ["--set", "phase.min_margin=2", "--workers", 1, "--series", "order"]
     done = command("process", "--from-run", processed[0], "-o", tmp_path / "run", *options)
