@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,16 @@ from gpusaxs.kernels.curve_kernel import CurveKernel
 from gpusaxs.kernels.restart_search import restart_search
 from gpusaxs.kernels.status import FIRST_FAILURE
 from gpusaxs.metadata import Metadata
-from gpusaxs.phases import PHASES
+from gpusaxs.numbers import Number
+from gpusaxs.phases import PHASES, Numbered, Phase
 from gpusaxs.repair import is_sound, repair
 from gpusaxs.sample import (
     CurveStatus,
     FitStatus,
     FlowMetadata,
+    LineKind,
     Peak,
+    PeakRemarks,
     PhaseMatch,
     Sample,
     Verdict,
@@ -81,11 +84,16 @@ class SampleBatch:
     candidates : (curves, max_candidates, CANDIDATE_COLUMNS) float64
         Peaks found by the last search, the highest first; `n_candidates` are in use.
     phases : (curves, MAX_PHASES, PHASE_COLUMNS) float64
-        Best phases; `n_phases` are in use.
+        Best phases; `n_phases` are in use. Their numbers count in `known`.
+    known
+        The phases that the phase stage knows.
     exposure : (curves,) float64; transmission : (curves,) float64
         In s, and as a share of the beam; NaN where the metadata do not say it.
     verdict : (curves,) int64; margin : (curves,) float64
         What the phase stage concluded, and its lead over the runner-up.
+    numbers
+        (curves, numbers) float64 by stage, NaN where there is no answer; `number_columns` says
+        what they are.
     reasons
         Why a curve failed, by row, where the status alone does not say it.
     errors
@@ -124,8 +132,11 @@ class SampleBatch:
         self.n_candidates: Array = self._filled((curves,), 0, np.int64)
         self.phases: Array = self._filled((curves, table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
         self.n_phases: Array = self._filled((curves,), 0, np.int64)
+        self.known: tuple[Phase, ...] = PHASES
         self.verdict: Array = self._filled((curves,), table.VERDICT_NONE, np.int64)
         self.margin: Array = self._filled((curves,), np.nan)
+        self.numbers: dict[str, Array] = {}
+        self.number_columns: dict[str, tuple[Number, ...]] = {}
         self.exposure: Array = self._filled((curves,), np.nan)
         self.transmission: Array = self._filled((curves,), np.nan)
         self.reasons: dict[int, str] = {}
@@ -150,6 +161,19 @@ class SampleBatch:
     def max_peaks(self) -> int:
         """Fitted peaks that a curve can hold."""
         return int(self.peaks.shape[1])
+
+    def number_table(self, stage: str, numbers: tuple[Number, ...]) -> Array:
+        """Return the numbers that a stage leaves, in a table that is made where there is none.
+
+        Returns
+        -------
+        (curves, numbers) float64
+            NaN until something is written.
+        """
+        if stage not in self.numbers:
+            self.number_columns[stage] = numbers
+            self.numbers[stage] = self._filled((len(self), len(numbers)), np.nan)
+        return self.numbers[stage]
 
     @classmethod
     def from_arrays(
@@ -253,11 +277,15 @@ class SampleBatch:
         states = {name: getattr(self, name)[rows] for name in _STATE if name != "q"}
         shared = self.q.shape[0] == 1
         states["q"] = self.xp.repeat(self.q, rows.size, axis=0) if shared else self.q[rows]
-        return states
+        return states | {_NUMBERS + stage: found[rows] for stage, found in self.numbers.items()}
 
     def put(self, rows: IndexArray, states: CurveStates) -> None:
         """Let curves be what `take` returned: of this batch, or of one with no longer curves."""
+        for stage, numbers in self.numbers.items():
+            numbers[rows] = states.get(_NUMBERS + stage, np.nan)
         for name, values in states.items():
+            if name.startswith(_NUMBERS):
+                continue
             array = getattr(self, name)
             if name not in POINT_ARRAYS:
                 array[rows] = values
@@ -358,6 +386,10 @@ class SampleBatch:
             name: self.backend.to_host(array if _is_shared(name, array) else array[some])
             for name, array in ((name, getattr(self, name)) for name in _RESULT_ARRAYS)
         }
+        host |= {
+            _NUMBERS + stage: self.backend.to_host(found[some])
+            for stage, found in self.numbers.items()
+        }
         codes = np.unique(host["status"]).tolist()
         statuses = {code: CurveStatus(code) for code in codes}
         failed = {code for code, status in statuses.items() if status.failed}
@@ -377,7 +409,8 @@ class SampleBatch:
         """Return a curve by its number in the batch and its row in `host`."""
         keep = slice(int(host["start"][row]), int(host["stop"][row]))
         q = host["q"][0 if _is_shared("q", host["q"]) else row]
-        peaks = [_peak(line) for line in host["peaks"][row, : host["n_peaks"][row]]]
+        rows = host["peaks"][row, : host["n_peaks"][row]]
+        peaks = [_peak(line) for line in rows]
         found = [
             Peak(int(line[table.INDEX]), float(line[table.VALUE]), float(line[table.PROMINENCE]))
             for line in host["candidates"][row, : host["n_candidates"][row]]
@@ -395,7 +428,12 @@ class SampleBatch:
             reason=self.reasons.get(number, status.explanation if failed else ""),
             verdict=Verdict.FAILED if failed else _VERDICTS[int(host["verdict"][row])],
             margin=float(host["margin"][row]),
-            phases=tuple(_phase(line) for line in host["phases"][row, : host["n_phases"][row]]),
+            phases=_phases(host["phases"][row, : host["n_phases"][row]], self.known, rows),
+            numbers={
+                f"{stage}.{number.name}": number.told(value)
+                for stage, numbers in self.number_columns.items()
+                for number, value in zip(numbers, host[_NUMBERS + stage][row].tolist(), strict=True)
+            },
             background=background,
         )
 
@@ -403,6 +441,8 @@ class SampleBatch:
 MEASURED_NUMBERS = ("exposure", "transmission")
 """The fields of `gpusaxs.metadata.FIELDS` that a batch knows of its curves."""
 POINT_ARRAYS = ("q", "intensity", "sigma", "background", "residual", "search", "noise")
+# What the names of tables of numbers begin with among the states of curves.
+_NUMBERS = "numbers."
 _STATE = (
     *POINT_ARRAYS, "start", "stop", "status", "stage_num", "peaks", "n_peaks",
     "candidates", "n_candidates", "phases", "n_phases", "verdict", "margin", *MEASURED_NUMBERS,
@@ -457,8 +497,24 @@ FITTED_COLUMNS = {
     "level": table.LEVEL,
     "slope": table.SLOPE,
     "reduced_chi2": table.REDUCED_CHI2,
+    "asymmetry": table.ASYMMETRY,
+    "asymmetry_sigma": table.ASYMMETRY_SIGMA,
 }
 """The fields of `Peak` that a fit fills, and their columns in the table of peaks."""
+
+
+PHASE_NUMBERS = {
+    "lattice": table.LATTICE,
+    "lattice_sigma": table.LATTICE_SIGMA,
+    "ratio": table.RATIO,
+    "ratio_sigma": table.RATIO_SIGMA,
+    "offset": table.OFFSET,
+    "offset_sigma": table.OFFSET_SIGMA,
+    "score": table.SCORE,
+    "probability": table.PROBABILITY,
+    "lines_chi2": table.LINES_CHI2,
+}
+"""The fields of `PhaseMatch` that are one number, and their columns in the table of phases."""
 
 
 def _peak(line: FloatArray) -> Peak:
@@ -468,24 +524,81 @@ def _peak(line: FloatArray) -> Peak:
         value=float(line[table.VALUE]),
         prominence=float(line[table.PROMINENCE]),
         status=FitStatus(int(line[table.STATUS])),
-        bragg=bool(line[table.BRAGG] == 1.0),
+        remarks=PeakRemarks(int(line[table.REMARKS])),
+        kind=LineKind(int(line[table.BRAGG])),
         **fitted,
     )
 
 
-def _phase(line: FloatArray) -> PhaseMatch:
-    phase = PHASES[int(line[table.PHASE])]
-    return PhaseMatch(
-        phase.name,
-        float(line[table.LATTICE]),
-        float(line[table.LATTICE_SIGMA]),
-        float(line[table.SCORE]),
-        reflections(phase.reflections, line[table.MATCHED]),
-        reflections(phase.reflections, line[table.MISSING]),
+class Reflections(NamedTuple):
+    """Some reflections of some phases, those of one phase after those of the one before.
+
+    Parameters
+    ----------
+    counts : (phases,) int64
+        How many of each phase.
+    n : (reflections,) int64
+    q : (reflections,) float64
+        Where they are expected, in 1/nm.
+    """
+
+    counts: NDArray[np.int64]
+    n: NDArray[np.int64]
+    q: FloatArray
+
+
+def reflections(numbered: Numbered, lines: FloatArray, bits: int) -> Reflections:
+    """Return the reflections whose bit is set in a column of the table of phases.
+
+    Parameters
+    ----------
+    numbered
+        The phases that the table's numbers mean.
+    lines : (phases, PHASE_COLUMNS) float64
+        Rows of the table.
+    bits
+        The column: MATCHED or MISSING of `gpusaxs.kernels.peak_table`.
+    """
+    which = lines[:, table.PHASE].astype(np.int64)
+    chosen = bits_of(lines[:, bits], numbered.reflections.shape[1])
+    ratio = np.nan_to_num(lines[:, table.RATIO], nan=1.0)
+    along, across = np.moveaxis(numbered.planes[which], 2, 0)
+    s = np.sqrt(along + across / ratio[:, np.newaxis] ** 2)
+    offset = np.nan_to_num(lines[:, table.OFFSET])
+    q = 2.0 * np.pi * s / lines[:, table.LATTICE, np.newaxis] + offset[:, np.newaxis]
+    return Reflections(chosen.sum(axis=1), numbered.reflections[which][chosen], q[chosen])
+
+
+def bits_of(masks: FloatArray, count: int) -> NDArray[np.bool_]:
+    """Whether each of the lowest `count` bits is set; masks : (rows,), NaN has none."""
+    whole = np.nan_to_num(masks).astype(np.int64)[:, np.newaxis]
+    return (whole >> np.arange(count) & 1).astype(np.bool_)
+
+
+def _phases(lines: FloatArray, known: Sequence[Phase], peaks: FloatArray) -> tuple[PhaseMatch, ...]:
+    """Return the phases of a curve from its rows of the tables."""
+    if not len(lines):
+        return ()
+    numbered = Numbered.of(known)
+    found = [reflections(numbered, lines, bits) for bits in (table.MATCHED, table.MISSING)]
+    lists = [
+        [tuple(part.tolist()) for part in np.split(values, np.cumsum(kind.counts)[:-1])]
+        for kind in found
+        for values in (kind.n, kind.q)
+    ]
+    unexplained = bits_of(lines[:, table.UNEXPLAINED], len(peaks))
+    return tuple(
+        PhaseMatch(
+            phase=known[int(line[table.PHASE])].name,
+            matched=matched,
+            matched_q=matched_q,
+            missing=missing,
+            missing_q=missing_q,
+            unexplained=tuple(peaks[others, table.INDEX].astype(int).tolist()),
+            candidate=int(line[table.CANDIDATE]),
+            **{name: float(line[column]) for name, column in PHASE_NUMBERS.items()},
+        )
+        for line, matched, matched_q, missing, missing_q, others in zip(
+            lines, *lists, unexplained, strict=True
+        )
     )
-
-
-def reflections(allowed: tuple[int, ...], bits: float) -> tuple[int, ...]:
-    """Return the reflections whose bit is set in a phase table's MATCHED or MISSING."""
-    mask = int(bits)
-    return tuple(n for k, n in enumerate(allowed) if mask >> k & 1)

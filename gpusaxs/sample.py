@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gpusaxs.kernels import status as codes
 from gpusaxs.metadata import Metadata
+from gpusaxs.phases import bonnet_partner
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,6 +100,47 @@ EXPLANATIONS = {
 }
 
 
+class PeakRemarks(IntFlag):
+    """How a peak was found and fitted."""
+
+    NONE = 0
+    AT_EDGE = codes.PEAK_AT_EDGE
+    SHOULDER = codes.PEAK_SHOULDER
+    REFINED = codes.PEAK_REFINED
+
+    @property
+    def label(self) -> str:
+        """The remarks as they stand in the tables, ``""`` without any."""
+        return " ".join(remark.name.lower() for remark in self if remark.name)
+
+    @classmethod
+    def parse(cls, label: str) -> PeakRemarks:
+        """Read what `label` writes."""
+        remarks = cls.NONE
+        for word in label.split():
+            remarks |= cls[word.upper()]
+        return remarks
+
+
+class LineKind(IntEnum):
+    """Whether a peak is a Bragg line, and why it is none."""
+
+    NOT_JUDGED = codes.LINE_NOT_JUDGED
+    BRAGG = codes.LINE_BRAGG
+    NOT_FITTED = codes.LINE_NOT_FITTED
+    FAINT = codes.LINE_FAINT
+    BROAD = codes.LINE_BROAD
+    AT_EDGE = codes.LINE_AT_EDGE
+    SATELLITE = codes.LINE_SATELLITE
+    LOBE = codes.LINE_LOBE
+    ODD_WIDTH = codes.LINE_ODD_WIDTH
+
+    @property
+    def label(self) -> str:
+        """The kind as it stands in the tables."""
+        return self.name.lower()
+
+
 class FitStatus(IntEnum):
     """How the fit of a peak ended."""
 
@@ -162,7 +204,8 @@ class Peak:
 
     ``index`` counts the points of the curve as it was given; ``value`` and ``prominence`` are in
     the intensity's unit, as seen by the search; q, its sigma and the FWHM are in 1/nm, the area
-    in the intensity's unit times 1/nm. Fit results are NaN until the peak is processed.
+    in the intensity's unit times 1/nm. ``asymmetry`` is ln of the width above the centre over the
+    width below it. Fit results are NaN until the peak is processed.
     """
 
     index: int
@@ -181,12 +224,26 @@ class Peak:
     level: float = np.nan
     slope: float = np.nan
     reduced_chi2: float = np.nan
+    asymmetry: float = 0.0
+    asymmetry_sigma: float = np.nan
     status: FitStatus | None = None
-    bragg: bool = False
+    remarks: PeakRemarks = PeakRemarks.NONE
+    kind: LineKind = LineKind.NOT_JUDGED
+
+    @property
+    def bragg(self) -> bool:
+        """Whether the peak is a Bragg line."""
+        return self.kind is LineKind.BRAGG
 
     def profile(self, q: ArrayLike) -> FloatArray:
-        """Pseudo-Voigt profile of the fitted peak, without its local background, on q in 1/nm."""
+        """Pseudo-Voigt profile of the fitted peak, without its local background, on q in 1/nm.
+
+        Where it is asymmetric, the halves below and above the centre have widths of their own.
+        """
         x = 2.0 * (np.asarray(q, dtype=np.float64) - self.q) / self.fwhm
+        if self.asymmetry:
+            below = 2.0 / (1.0 + np.exp(self.asymmetry))
+            x = np.where(x < 0.0, x / below, x / (2.0 - below))
         gaussian = np.exp2(-(x**2))
         return np.asarray(
             self.height * (self.eta / (1.0 + x**2) + (1.0 - self.eta) * gaussian), dtype=np.float64
@@ -197,8 +254,13 @@ class Peak:
 class PhaseMatch:
     """A phase that explains peaks of a curve.
 
-    ``lattice`` and its sigma in nm; ``score`` is a log Bayes factor against "all peaks are
-    spurious"; ``matched`` and ``missing`` are the reflections' n (see `gpusaxs.phases`).
+    Phases with the same ``candidate`` coexist; 0 is the best answer. ``lattice`` and its sigma in
+    nm, ``ratio`` of a lattice with two parameters c/a; ``offset`` of q in 1/nm, where the lines
+    show one. ``score`` is a log Bayes factor against "all peaks are spurious" and ``probability``
+    that of the candidate being right. ``matched`` and ``missing`` are the reflections' n (see
+    `gpusaxs.phases`), and ``matched_q`` and ``missing_q`` say where they are expected, in 1/nm;
+    ``unexplained`` are Bragg lines without a reflection, by their `Peak.index`. ``lines_chi2`` is
+    the reduced chi-squared of the lines about the lattice. NaN where there is no answer.
     """
 
     phase: str
@@ -207,6 +269,21 @@ class PhaseMatch:
     score: float
     matched: tuple[int, ...] = ()
     missing: tuple[int, ...] = ()
+    matched_q: tuple[float, ...] = ()
+    missing_q: tuple[float, ...] = ()
+    unexplained: tuple[int, ...] = ()
+    candidate: int = 0
+    probability: float = np.nan
+    ratio: float = np.nan
+    ratio_sigma: float = np.nan
+    offset: float = np.nan
+    offset_sigma: float = np.nan
+    lines_chi2: float = np.nan
+
+    @property
+    def partner(self) -> tuple[str, float] | None:
+        """See `gpusaxs.phases.bonnet_partner`."""
+        return bonnet_partner(self.phase, self.lattice)
 
 
 @dataclass(slots=True)
@@ -237,6 +314,9 @@ class Sample:
         The stage of the pipeline at which the sample stands.
     metadata
         Its peaks, done and to do.
+    numbers
+        What stages found beside peaks and phases, by the names of the columns in the table of
+        samples: ``numbers["guinier.rg"]``. NaN, or ``""`` for words, where there is no answer.
     """
 
     id: str
@@ -251,6 +331,7 @@ class Sample:
     verdict: Verdict | None = None
     margin: float = np.nan
     phases: tuple[PhaseMatch, ...] = ()
+    numbers: Mapping[str, float | str] = field(default_factory=dict)
     measured_q: FloatArray | None = None
     measured_intensity: FloatArray | None = None
     background: FloatArray | None = None
@@ -270,6 +351,11 @@ class Sample:
             )
         if self.metadata is None:
             self.metadata = FlowMetadata(self.id)
+
+    @property
+    def best_phases(self) -> tuple[PhaseMatch, ...]:
+        """The phases of the best answer: several where they coexist."""
+        return tuple(match for match in self.phases if match.candidate == 0)
 
     @classmethod
     def from_object(cls, given: Any) -> Sample:

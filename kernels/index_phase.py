@@ -21,7 +21,7 @@ from gpusaxs.kernels.curve_kernel import (
 from gpusaxs.kernels.process_peak import lower_bound
 
 MAX_LINES = 20
-MAX_KNOWN_PHASES = 16
+MAX_KNOWN_PHASES = 32
 
 # Rows of the table of Bragg lines, lowest q first.
 _Q = 0
@@ -102,28 +102,28 @@ def presence(rank):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def is_bragg(line, q, strongest, limits):  # type: ignore[no-untyped-def]
-    """Whether a fitted peak can be a Bragg line, by its own look.
+def kind_of(line, q, strongest, limits):  # type: ignore[no-untyped-def]
+    """Whether a fitted peak can be a Bragg line, by its own look: a LINE_... code.
 
     Its fit ended well, it is significant and narrow, it is not cut off by an end of the curve,
     and it is no satellite: below the strongest line in q and far below it in height.
     """
     status = line[table.STATUS]
     if status not in (codes.FIT_CONVERGED, codes.FIT_SHAPE_AT_LIMIT):
-        return False
+        return codes.LINE_NOT_FITTED
     centre, fwhm, height = line[table.Q], line[table.FWHM], line[table.HEIGHT]
     grow = math.sqrt(max(1.0, line[table.REDUCED_CHI2]))
     if not height > limits[MIN_SIGNIFICANCE] * grow * line[table.HEIGHT_SIGMA]:
-        return False
+        return codes.LINE_FAINT
     if not fwhm < limits[MAX_RELATIVE_WIDTH] * centre:
-        return False
+        return codes.LINE_BROAD
     if centre - fwhm < q[0] or centre + fwhm > q[q.shape[0] - 1]:
-        return False
+        return codes.LINE_AT_EDGE
     if strongest[table.HEIGHT] == strongest[table.HEIGHT]:
         below = centre < strongest[table.Q]
         if below and height < limits[SATELLITE] * strongest[table.HEIGHT]:
-            return False
-    return True
+            return codes.LINE_SATELLITE
+    return codes.LINE_BRAGG
 
 
 @device_function
@@ -216,31 +216,31 @@ def is_foot(peaks, n_peaks, j):  # type: ignore[no-untyped-def]
 def mark_bragg(peaks, n_peaks, q, limits):  # type: ignore[no-untyped-def]
     """Set the BRAGG column of every peak and return how many are lines."""
     strongest = -1
-    for j in range(n_peaks):
-        peaks[j, table.BRAGG] = 0.0
     # The strongest is sought among lines alone: a hump must not make satellites of them.
     for j in range(n_peaks):
-        if is_bragg(peaks[j], q, peaks[j], limits) and (
+        peaks[j, table.BRAGG] = kind_of(peaks[j], q, peaks[j], limits)
+        if peaks[j, table.BRAGG] == codes.LINE_BRAGG and (
             strongest < 0 or peaks[j, table.HEIGHT] > peaks[strongest, table.HEIGHT]
         ):
             strongest = j
     if strongest < 0:
         return 0
     for j in range(n_peaks):
-        if is_bragg(peaks[j], q, peaks[strongest], limits):
-            peaks[j, table.BRAGG] = 1.0
+        peaks[j, table.BRAGG] = kind_of(peaks[j], q, peaks[strongest], limits)
     if are_oscillations(peaks, n_peaks, limits):
         for j in range(n_peaks):
-            peaks[j, table.BRAGG] = 0.0
+            if peaks[j, table.BRAGG] == codes.LINE_BRAGG:
+                peaks[j, table.BRAGG] = codes.LINE_LOBE
         return 0
     width = typical_width(peaks, n_peaks)
     count = 0
     for j in range(n_peaks):
-        if peaks[j, table.BRAGG] == 1.0:
+        if peaks[j, table.BRAGG] == codes.LINE_BRAGG:
             ratio = peaks[j, table.FWHM] / width
-            odd = ratio > limits[WIDTH_SPREAD] or ratio * limits[WIDTH_SPREAD] < 1.0
-            if odd or is_foot(peaks, n_peaks, j):
-                peaks[j, table.BRAGG] = 0.0
+            if ratio > limits[WIDTH_SPREAD] or ratio * limits[WIDTH_SPREAD] < 1.0:
+                peaks[j, table.BRAGG] = codes.LINE_ODD_WIDTH
+            elif is_foot(peaks, n_peaks, j):
+                peaks[j, table.BRAGG] = codes.LINE_SATELLITE
             else:
                 count += 1
     return count
@@ -524,6 +524,8 @@ def write_phase(  # type: ignore[no-untyped-def]
     row[table.SCORE] = score
     row[table.MATCHED] = matched
     row[table.MISSING] = missing
+    for column in range(table.MISSING + 1, table.PHASE_COLUMNS):
+        row[column] = math.nan
 
 
 @curve_kernel
@@ -591,7 +593,7 @@ def index_phase(
             best[_MATCHES, phase] = matches
 
     runner_up = 0.0
-    for rank in range(table.MAX_PHASES):
+    for rank in range(3):
         chosen = 0
         for phase in range(known):
             if best[_SCORE, phase] > best[_SCORE, chosen]:
@@ -616,6 +618,7 @@ def index_phase(
             q,
             limits,
         )
+        phases[rank, table.CANDIDATE] = rank
         best[_SCORE, chosen] = -math.inf
         n_phases[0] = rank + 1
     if n_phases[0] == 0:

@@ -17,24 +17,40 @@ ETA_SIGMA = 12
 LEVEL = 13
 SLOPE = 14
 REDUCED_CHI2 = 15
-STATUS = 16
-BRAGG = 17
-PEAK_COLUMNS = 18
+# ln of the width above the centre over the width below it; the FWHM is half their sum.
+ASYMMETRY = 16
+ASYMMETRY_SIGMA = 17
+STATUS = 18
+# How it was found and fitted: PEAK_... bits of `gpusaxs.kernels.status`.
+REMARKS = 19
+# 1.0 for a Bragg line; else a LINE_... code of `gpusaxs.kernels.status`.
+BRAGG = 20
+PEAK_COLUMNS = 21
 
 # A peak that the search has found, in a batch's `candidates` (curves, max_candidates, 3): its
 # INDEX, VALUE and PROMINENCE, the highest first.
 CANDIDATE_COLUMNS = 3
 
-# A phase, in a batch's `phases` (curves, MAX_PHASES, PHASE_COLUMNS), the best score first.
-# MATCHED and MISSING hold one bit a reflection of the phase's list.
+# A phase, in a batch's `phases` (curves, MAX_PHASES, PHASE_COLUMNS), the best candidate first.
+# Rows with the same CANDIDATE are phases that coexist; they share SCORE and PROBABILITY.
+# MATCHED and MISSING hold one bit a reflection of the phase's list, UNEXPLAINED one a row of the
+# table of peaks. RATIO is c/a of a lattice with two parameters.
 PHASE = 0
 LATTICE = 1
 LATTICE_SIGMA = 2
 SCORE = 3
 MATCHED = 4
 MISSING = 5
-PHASE_COLUMNS = 6
-MAX_PHASES = 3
+UNEXPLAINED = 6
+CANDIDATE = 7
+PROBABILITY = 8
+RATIO = 9
+RATIO_SIGMA = 10
+OFFSET = 11
+OFFSET_SIGMA = 12
+LINES_CHI2 = 13
+PHASE_COLUMNS = 14
+MAX_PHASES = 6
 
 VERDICT_NONE = 0
 VERDICT_UNINDEXED = 1

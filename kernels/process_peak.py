@@ -193,7 +193,9 @@ def process_peak(
     line[table.INDEX] = candidates[0, table.INDEX]
     line[table.VALUE] = candidates[0, table.VALUE]
     line[table.PROMINENCE] = candidates[0, table.PROMINENCE]
-    line[table.BRAGG] = 0.0
+    line[table.ASYMMETRY] = 0.0
+    line[table.REMARKS] = 0.0
+    line[table.BRAGG] = codes.LINE_NOT_JUDGED
 
     index = int(line[table.INDEX]) - start
     origin = q[index]

@@ -47,6 +47,22 @@ SEARCH_REMARKS = PEAKS_TRUNCATED | INSERTION_REFUSED
 # The curve did not come to the end of the pipeline, for a reason that lies outside it.
 UNFINISHED = REGROUPED | STAGE_FAILED | TIMED_OUT | CANCELLED | DROPPED
 
+# One bit each in a peak's remarks.
+PEAK_AT_EDGE = 1 << 0
+PEAK_SHOULDER = 1 << 1
+PEAK_REFINED = 1 << 2
+
+# Whether a peak is a Bragg line, and why it is none.
+LINE_NOT_JUDGED = 0
+LINE_BRAGG = 1
+LINE_NOT_FITTED = 2
+LINE_FAINT = 3
+LINE_BROAD = 4
+LINE_AT_EDGE = 5
+LINE_SATELLITE = 6
+LINE_LOBE = 7
+LINE_ODD_WIDTH = 8
+
 # How the fit of a peak ended.
 FIT_CONVERGED = 0
 FIT_BOUND_HIT = 1

@@ -7,7 +7,7 @@ import pytest
 from gpusaxs.errors import GpusaxsError
 from gpusaxs.phases import PHASE_BY_NAME, PHASES
 from gpusaxs.plot import plot_accuracy, plot_sample, save
-from gpusaxs.sample import FitStatus, FlowMetadata, Peak, PhaseMatch, Sample, Verdict
+from gpusaxs.sample import FitStatus, FlowMetadata, LineKind, Peak, PhaseMatch, Sample, Verdict
 from gpusaxs.simulate import simulate
 
 
@@ -18,7 +18,7 @@ def sample():
     background = 5.0 + 10.0 / q**2
     lines = PHASE_BY_NAME["Im-3m"].q(14.0)[[0, 1, 3]]
     peaks = [
-        Peak(10, 900.0, 900.0, q=line, fwhm=0.03, height=900.0, eta=0.5, bragg=True,
+        Peak(10, 900.0, 900.0, q=line, fwhm=0.03, height=900.0, eta=0.5, kind=LineKind.BRAGG,
              status=FitStatus.CONVERGED)
         for line in lines
     ]  # fmt: skip
@@ -31,7 +31,9 @@ def sample():
         np.ones(595),
         metadata=FlowMetadata("curve", peaks),
         verdict=Verdict.IDENTIFIED,
-        phases=(PhaseMatch("Im-3m", 14.0, 0.02, 30.0, (2, 4, 8), (6, 10)),),
+        phases=(
+            PhaseMatch("Im-3m", 14.0, 0.02, 30.0, (2, 4, 8), (6, 10), tuple(lines), (1.1, 1.4)),
+        ),
         measured_q=q,
         measured_intensity=reduced + background,
         background=background[5:],
@@ -59,7 +61,8 @@ def test_the_title_gives_id_phase_and_lattice_parameter(sample):
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase.name)
 def test_labels_that_would_overlap_are_left_out(sample, tmp_path, phase):
-    match = PhaseMatch(phase.name, 30.0, 0.1, 30.0, phase.reflections, ())
+    q = tuple(phase.q(30.0))
+    match = PhaseMatch(phase.name, 30.0, 0.1, 30.0, phase.reflections, (), q)
     figure = plot_sample(replace(sample, phases=(match,)))
     figure.canvas.draw()
     boxes = [text.get_window_extent() for text in figure.axes[1].texts]

@@ -27,7 +27,9 @@ from gpusaxs.sample import (
     CurveStatus,
     FitStatus,
     FlowMetadata,
+    LineKind,
     Peak,
+    PeakRemarks,
     PhaseMatch,
     Sample,
     Verdict,
@@ -87,6 +89,10 @@ class _StoredCurves:
             verdict=Verdict(row["verdict"]),
             margin=float("nan") if row["margin"] is None else row["margin"],
             phases=tuple(phases),
+            numbers={
+                column: _number_or_word(row[column], known["is_text"])
+                for column, known in self.description.get("numbers", {}).items()
+            },
             measured_q=np.array(curve["q"]),
             measured_intensity=intensity + background,
             background=background,
@@ -118,11 +124,27 @@ class _StoredCurves:
         return Runtime(self.description["backend"], 1, pipeline).run([given])[0]
 
 
+def _number_or_word(value: float | str | None, is_text: bool) -> float | str:
+    if value is None:
+        return "" if is_text else float("nan")
+    return value
+
+
 def _peak(line: dict[str, Any]) -> Peak:
-    kept = {name: value for name, value in line.items() if name not in ("id", "status")}
-    return Peak(status=FitStatus[line["status"].upper()], **kept)
+    words = ("id", "status", "remarks", "kind", "bragg")
+    numbers = {name: value for name, value in line.items() if name not in words}
+    return Peak(
+        status=FitStatus[line["status"].upper()],
+        remarks=PeakRemarks.parse(line["remarks"]),
+        kind=LineKind[line["kind"].upper()],
+        **numbers,
+    )
 
 
 def _phase(line: dict[str, Any]) -> PhaseMatch:
-    kept = {name: value for name, value in line.items() if name != "id"}
-    return PhaseMatch(**kept | {key: tuple(kept[key]) for key in ("matched", "missing")})
+    kept: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else np.nan if value is None else value
+        for name, value in line.items()
+        if name not in ("id", "partner", "partner_lattice")
+    }
+    return PhaseMatch(**kept)

@@ -17,6 +17,7 @@ from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.status import (
     FAILURES,
     INSERTION_REFUSED,
+    LINE_NOT_JUDGED,
     PEAKS_TRUNCATED,
     SEARCH_REMARKS,
     UNFINISHED,
@@ -30,7 +31,7 @@ _Kept = Part | Literal["refusals"]
 _Parts = frozenset[_Kept]
 
 # What the tables are made of; "refusals" is the remark that a request was refused.
-_RESULTS: _Parts = frozenset({"curve", "peaks", "phases", "refusals"})
+_RESULTS: _Parts = frozenset({"curve", "peaks", "phases", "numbers", "refusals"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ def plan_again(
     From the first difference on, every stage runs. One before it is left out if nothing of what
     it writes is missing: it is stored, or nobody asks for it. The curve is stored as it was after
     the last stage that changed it, the peaks as they were after the last that changed them; they
-    can be used if every stage that runs and has to do with them comes after those. Phases are
-    always made anew, and noise and search are never stored.
+    can be used if every stage that runs and has to do with them comes after those. Phases and
+    numbers are always made anew, and noise and search are never stored.
 
     Stages, what they may ask for, and all between them run together or not at all.
 
@@ -125,8 +126,8 @@ def restore(again: Again, batch: SampleBatch, samples: pa.Table, peaks: pa.Table
     if again.from_peaks:
         put_peaks(batch, samples, peaks)
         # Which of them are Bragg lines is for the phases to say, and these are made anew.
-        marks = batch.peaks[:, :, table.BRAGG]
-        marks[marks == 1.0] = 0.0
+        in_use = ~batch.xp.isnan(batch.peaks[:, :, table.BRAGG])
+        batch.peaks[in_use, table.BRAGG] = LINE_NOT_JUDGED
     stored = batch.backend.to_device(stored_status(samples, batch.ids))
     batch.status = (batch.status & ~SEARCH_REMARKS) | (stored & again.kept_remarks)
 

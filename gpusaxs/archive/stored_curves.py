@@ -14,7 +14,7 @@ from gpusaxs.batch import FITTED_COLUMNS, MEASURED_NUMBERS, SampleBatch
 from gpusaxs.errors import RunDirectoryError
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.metadata import META
-from gpusaxs.sample import CurveStatus, FitStatus, Origin
+from gpusaxs.sample import CurveStatus, FitStatus, LineKind, Origin, PeakRemarks
 from gpusaxs.tables import ORIGIN, origin_of
 
 _ROW = pa.list_(pa.float64())
@@ -32,7 +32,6 @@ _PEAK_COLUMNS = {
     **FITTED_COLUMNS,
     "prominence": table.PROMINENCE,
     "value": table.VALUE,
-    "bragg": table.BRAGG,
 }
 
 
@@ -137,6 +136,10 @@ def put_peaks(batch: SampleBatch, samples: pa.Table, peaks: pa.Table) -> None:
         filled[rows, slots, column] = peaks[name].to_numpy()[lines]
     status = _translated(peaks["status"], lambda word: FitStatus[word.upper()])
     filled[rows, slots, table.STATUS] = status[lines]
+    remarks = _translated(peaks["remarks"], PeakRemarks.parse)
+    filled[rows, slots, table.REMARKS] = remarks[lines]
+    kind = _translated(peaks["kind"], lambda word: LineKind[word.upper()])
+    filled[rows, slots, table.BRAGG] = kind[lines]
     batch.peaks = batch.backend.to_device(filled)
     batch.n_peaks = batch.backend.to_device(n_peaks.astype(np.int64))
 
