@@ -44,8 +44,8 @@ VARIANTS = {
         "find_peak.prominence_noise=30.0",
         "process_peak.scale_uncertainties=true",
     ),
-    "median in place of the curve": (
-        "background.mode=none",
+    "arpls and the median in place of the curve": (
+        "background.mode=arpls",
         "filter.method=median",
         "filter.replace=true",
     ),
