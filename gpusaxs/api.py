@@ -169,7 +169,7 @@ def process(
         ThreadPoolExecutor(runtime.backend.blocks_in_flight) as pool,
     ):
         parts = list(pool.map(one_block, range(0, len(source.ids), per_block)))
-    tables = Tables.concatenate(parts)
+    tables = Tables.concatenate(parts, chosen.number_columns)
     again = Runtime(runtime.backend, pipeline=chosen)
     return Result(tables.samples, tables.peaks, tables.phases, _Recomputed(source, again))
 

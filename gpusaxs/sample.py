@@ -311,6 +311,9 @@ class Sample:
         The stage of the pipeline at which the sample stands.
     metadata
         Its peaks, done and to do.
+    numbers
+        What stages found beside peaks and phases, by the names of the columns in the table of
+        samples: ``numbers["guinier.rg"]``. NaN, or ``""`` for words, where there is no answer.
     """
 
     id: str
@@ -325,6 +328,7 @@ class Sample:
     verdict: Verdict | None = None
     margin: float = np.nan
     phases: tuple[PhaseMatch, ...] = ()
+    numbers: Mapping[str, float | str] = field(default_factory=dict)
     measured_q: FloatArray | None = None
     measured_intensity: FloatArray | None = None
     background: FloatArray | None = None

@@ -116,8 +116,8 @@ class BlockProcessor:
             if self._save_curves:
                 curves = curve_table(batch)
         if problems:
-            parts.append(unread(problems))
-        tables = Tables.concatenate(parts)
+            parts.append(unread(problems, self._runtime.pipeline.number_columns))
+        tables = Tables.concatenate(parts, self._runtime.pipeline.number_columns)
         if samples and problems:
             tables = in_order(tables, [entry.id for entry in entries])
         return tables, curves

@@ -88,6 +88,10 @@ class _StoredCurves:
             verdict=Verdict(row["verdict"]),
             margin=float("nan") if row["margin"] is None else row["margin"],
             phases=tuple(phases),
+            numbers={
+                column: _number_or_word(row[column], known["is_text"])
+                for column, known in self.description.get("numbers", {}).items()
+            },
             measured_q=np.array(curve["q"]),
             measured_intensity=intensity + background,
             background=background,
@@ -113,6 +117,12 @@ class _StoredCurves:
         [given] = read(Source(Path(path), file["id"]), self.description["q_unit"], frames)
         pipeline = Pipeline.from_document(self.description["pipeline"])
         return Runtime(self.description["backend"], 1, pipeline).run([given])[0]
+
+
+def _number_or_word(value: float | str | None, is_text: bool) -> float | str:
+    if value is None:
+        return "" if is_text else float("nan")
+    return value
 
 
 def _peak(line: dict[str, Any]) -> Peak:

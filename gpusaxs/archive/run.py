@@ -19,7 +19,7 @@ from gpusaxs.archive.directory import BlockRecord, RunWriter, part_hashes, read_
 from gpusaxs.archive.fingerprints import Fingerprints, stat
 from gpusaxs.archive.plan import Block, BlockLimits, ListedFile, Planner
 from gpusaxs.archive.reading import BlockReader
-from gpusaxs.archive.settings import check_same, stage_fingerprints, versions
+from gpusaxs.archive.settings import check_same, described_numbers, stage_fingerprints, versions
 from gpusaxs.archive.workpool import ExecutorName, Outcome, Step, StopBlocks, execute
 from gpusaxs.errors import RunDirectoryError
 from gpusaxs.io import find_files
@@ -224,6 +224,7 @@ def process_archive(
             "inputs": [str(entry) for entry in inputs],
             "pipeline": chosen.document(),
             "stages": stage_fingerprints(chosen),
+            "numbers": described_numbers(chosen),
             "q_unit": unit,
             "metadata": None if companion is None else companion.description,
             "backend": runtime.backend.name,

@@ -38,7 +38,7 @@ def batch():
         ("filter", {"window": 6}, r"odd window, which has a middle; got 6; use 7"),
         ("filter", {"window": 0}, r"greater than or equal to 1"),
         ("filter", {"window": 5, "order": 5}, r"order below the window of 5 points; got 5"),
-        ("filter", {"method": "gauss"}, r"'savgol', 'moving_average', 'median' or 'none'"),
+        ("filter", {"method": "gauss"}, r"'savgol', 'moving_average', 'median', 'boxcar' or"),
         ("background", {"mode": "linear"}, r"'snip', 'power_law', 'blank' or 'none'"),
         ("background", {"mode": "blank"}, r"expected blank_file"),
         (
