@@ -122,8 +122,9 @@ def markdown(report: RivalsReport) -> str:
     return f"""# Beside other tools
 
 Measured on {report.machine.date} on an {report.machine.processor} (Python \
-{report.machine.python}; {versions}). Times are processor time on one core, which other work on \
-the machine disturbs little. Again with `python -m benchmarks.rivals --markdown`.
+{report.machine.python}; {versions}). Times are processor time on one core; where other work runs \
+on the machine at the same time they come out up to a third longer. Again with \
+`python -m benchmarks.rivals --markdown`.
 
 ## Naming the phase
 

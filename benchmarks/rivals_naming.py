@@ -185,7 +185,8 @@ def by_preset(name: str, group: Group, prepared: Callable[[Sample], Sample]) -> 
 def _answer(sample: Sample) -> Answer:
     if sample.verdict is not Verdict.IDENTIFIED:
         return NOTHING
-    return Answer(sample.phases[0].phase, sample.phases[0].lattice)
+    together = [match.phase for match in sample.phases if match.candidate == 0]
+    return Answer(" + ".join(together), sample.phases[0].lattice)
 
 
 def as_it_is(sample: Sample) -> Sample:

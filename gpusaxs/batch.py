@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.curve_kernel import CurveKernel
 from gpusaxs.kernels.restart_search import restart_search
 from gpusaxs.kernels.status import FIRST_FAILURE
+from gpusaxs.metadata import Metadata
 from gpusaxs.numbers import Number
 from gpusaxs.phases import PHASES, Numbered, Phase
 from gpusaxs.repair import is_sound, repair
@@ -86,6 +87,8 @@ class SampleBatch:
         Best phases; `n_phases` are in use. Their numbers count in `known`.
     known
         The phases that the phase stage knows.
+    exposure : (curves,) float64; transmission : (curves,) float64
+        In s, and as a share of the beam; NaN where the metadata do not say it.
     verdict : (curves,) int64; margin : (curves,) float64
         What the phase stage concluded, and its lead over the runner-up.
     numbers
@@ -134,8 +137,17 @@ class SampleBatch:
         self.margin: Array = self._filled((curves,), np.nan)
         self.numbers: dict[str, Array] = {}
         self.number_columns: dict[str, tuple[Number, ...]] = {}
+        self.exposure: Array = self._filled((curves,), np.nan)
+        self.transmission: Array = self._filled((curves,), np.nan)
         self.reasons: dict[int, str] = {}
         self.errors: dict[int, Exception] = {}
+
+    def set_metadata(self, metadata: Iterable[Metadata]) -> None:
+        """Take from what is said of each curve the numbers that stages compute with."""
+        said = [[of.get(name, np.nan) for name in MEASURED_NUMBERS] for of in metadata]
+        numbers = np.array(said, np.float64).reshape(len(self), len(MEASURED_NUMBERS))
+        for column, name in enumerate(MEASURED_NUMBERS):
+            setattr(self, name, self.backend.to_device(numbers[:, column]))
 
     def _filled(self, shape: tuple[int, ...], value: float, dtype: Any = np.float64) -> Array:
         array = self.backend.empty(shape, dtype)
@@ -197,19 +209,23 @@ class SampleBatch:
         ids = [sample.id for sample in samples]
         flags = [int(sample.status) for sample in samples]
         q = samples[0].q
+        batch = None
         if all(_is_same(sample.q, q) for sample in samples):
             intensity = np.stack([sample.intensity for sample in samples])
             if _needs_no_repair(q, intensity):
                 sigma = _known(np.stack([_sigma(sample) for sample in samples]))
-                return cls._with_one_q(ids, q, intensity, sigma, flags, backend)
-        return cls._from_rows(
-            ids,
-            [sample.q for sample in samples],
-            [sample.intensity for sample in samples],
-            [_sigma(sample) for sample in samples],
-            flags,
-            backend,
-        )
+                batch = cls._with_one_q(ids, q, intensity, sigma, flags, backend)
+        if batch is None:
+            batch = cls._from_rows(
+                ids,
+                [sample.q for sample in samples],
+                [sample.intensity for sample in samples],
+                [_sigma(sample) for sample in samples],
+                flags,
+                backend,
+            )
+        batch.set_metadata(sample.origin.metadata for sample in samples)
+        return batch
 
     @classmethod
     def _with_one_q(
@@ -422,12 +438,14 @@ class SampleBatch:
         )
 
 
+MEASURED_NUMBERS = ("exposure", "transmission")
+"""The fields of `gpusaxs.metadata.FIELDS` that a batch knows of its curves."""
 POINT_ARRAYS = ("q", "intensity", "sigma", "background", "residual", "search", "noise")
 # What the names of tables of numbers begin with among the states of curves.
 _NUMBERS = "numbers."
 _STATE = (
     *POINT_ARRAYS, "start", "stop", "status", "stage_num", "peaks", "n_peaks",
-    "candidates", "n_candidates", "phases", "n_phases", "verdict", "margin",
+    "candidates", "n_candidates", "phases", "n_phases", "verdict", "margin", *MEASURED_NUMBERS,
 )  # fmt: skip
 _RESULT_ARRAYS = (
     "q", "intensity", "sigma", "background", "start", "stop", "status",

@@ -225,6 +225,30 @@ class Pipeline(BaseModel):
         """What its stages leave in the results beside peaks and phases, in their order."""
         return {stage.name: stage.leaves for stage in self.stages if stage.leaves}
 
+    @property
+    def joint(self) -> list[str]:
+        """Names of the stages whose result for a curve hangs on the other curves of its run."""
+        return [stage.name for stage in self.stages if stage.joint]
+
+    @property
+    def holding(self) -> frozenset[str]:
+        """Names of the stages that wait for all curves: the checkpoints, and the joint ones."""
+        return frozenset([*self.checkpoints, *self.joint])
+
+    def check_by_curve(self, reason: str) -> None:
+        """Refuse a pipeline that needs all curves of a series at once, where that cannot be.
+
+        Raises
+        ------
+        PipelineError
+            If a stage is joint; the message gives the reason.
+        """
+        for name in self.joint:
+            raise PipelineError(
+                f"What the stage {name!r} takes from a curve hangs on all curves of the series, "
+                f"and {reason}."
+            )
+
     def after(self, number: int) -> int:
         """Number of the stage that follows without a request; the number of stages at the end."""
         for following in range(number + 1, len(self.stages)):

@@ -46,6 +46,7 @@ class CurveStatus(IntFlag):
     TIMED_OUT = codes.TIMED_OUT
     CANCELLED = codes.CANCELLED
     DROPPED = codes.DROPPED
+    BLANK_UNSCALED = codes.BLANK_UNSCALED
 
     @property
     def failed(self) -> bool:
@@ -94,6 +95,8 @@ EXPLANATIONS = {
     CurveStatus.TIMED_OUT: "a stage took longer than its timeout",
     CurveStatus.CANCELLED: "the run was cancelled before the curve was complete",
     CurveStatus.DROPPED: "dropped at a checkpoint",
+    CurveStatus.BLANK_UNSCALED: "what the blank is to be scaled by is not known of the curve, or "
+    "is not positive",
 }
 
 

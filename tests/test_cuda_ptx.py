@@ -96,6 +96,7 @@ def launched(tmp_path_factory):
     settings = [
         (),
         REPLACED,
+        ("background.mode=arpls",),
         ("background.mode=power_law", "filter.method=moving_average"),
         (
             "background.mode=blank",

@@ -110,6 +110,8 @@ class BlockProcessor:
         curves = None
         parts = []
         if samples:
+            if self._companion is not None:
+                self._companion.complete(samples)
             batch = SampleBatch.from_samples(samples, self._runtime.backend)
             self._runtime.run_on(batch, self._run)
             parts.append(tables_of(batch, [sample.origin for sample in samples]))

@@ -91,7 +91,10 @@ def reprocess_run(
     RunDirectoryError
         If the run is not complete, the pipeline is its own, or inputs are needed and have
         changed; or if something is in the way at `output`, such as the run itself.
+    PipelineError
+        If a stage needs all curves at once.
     """
+    pipeline.check_by_curve("a run that is processed again takes them in part. Process the files")
     stored = _StoredRun.open(Path(run))
     _check_output(stored, Path(output))
     again = _plan(stored, pipeline)
@@ -316,6 +319,7 @@ class _StoredProcessor:
         self._again = again
         self._run = run
         self._save_curves = save_curves
+        self._companion = companion
         self._whole = BlockProcessor(runtime, run, companion, save_curves=save_curves)
         self._backend = runtime.backend
         self._numbers = runtime.pipeline.number_columns
@@ -368,6 +372,8 @@ class _StoredProcessor:
         ]
         if not samples:
             return None
+        if self._companion is not None:
+            self._companion.complete(samples)
         return self._run_part(SampleBatch.from_samples(samples, self._backend), given.tables)
 
     def _run_part(self, batch: SampleBatch, stored: Tables) -> tuple[Tables, pa.Table | None]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpusaxs.api import Result
+from gpusaxs.archive.companion import Companion
 from gpusaxs.archive.directory import (
     Json,
     read_description,
@@ -116,6 +117,10 @@ class _StoredCurves:
         frames = range(row["frame"], row["frame"] + 1) if several else None
         [given] = read(Source(Path(path), file["id"]), self.description["q_unit"], frames)
         pipeline = Pipeline.from_document(self.description["pipeline"])
+        pipeline.check_by_curve("the run keeps none. Process it again with --save-curves")
+        companion = Companion.of_run(self.path, self.description)
+        if companion is not None:
+            companion.complete([given])
         return Runtime(self.description["backend"], 1, pipeline).run([given])[0]
 
 

@@ -92,6 +92,11 @@ class Stage(BaseModel, ABC):
         return self.may_request
 
     @property
+    def joint(self) -> bool:
+        """Whether what it does to a curve hangs on the others: then a run's are one launch."""
+        return False
+
+    @property
     def writes(self) -> frozenset[Part]:
         """Parts of a batch that it changes, with these parameters."""
         return self.may_write

@@ -25,7 +25,7 @@ PARTS = {
 }
 # The settings that decide which kernels run.
 VARIANTS = {
-    "background": [{}, {"mode": "power_law"}, {"mode": "none"}],
+    "background": [{}, {"mode": "arpls"}, {"mode": "power_law"}, {"mode": "none"}],
     "cut": [{}, {"q_min": 0.4, "trim_edges": True}],
     "filter": [
         {"method": method, "replace": replace}
