@@ -30,9 +30,7 @@ def test_a_run_ends_with_a_summary_of_verdicts_phases_and_lattice_parameters(
     assert str(tmp_path / "run") in done.stdout
 
 
-def test_a_series_with_a_common_background_is_processed_without_an_error(
-    command, tmp_path, caplog
-):
+def test_a_series_with_a_common_background_is_processed_without_an_error(command, tmp_path, caplog):
     curves = gpusaxs.simulate(1, seed=1, points=300, counts=20000.0)
     q, rng = curves.q, np.random.default_rng(2)
     for number in range(6):
