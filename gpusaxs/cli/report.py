@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from gpusaxs.archive.directory import read_table
+from gpusaxs.archive.directory import read_description, read_table
 from gpusaxs.archive.run import Summary
 from gpusaxs.cli.progress import time_in_words
 from gpusaxs.metadata import META
@@ -35,7 +35,9 @@ def print_summary(samples: pa.Table) -> None:
 
 def print_run(path: Path) -> None:
     """Print the summary of a run directory, of which no more is read than that needs."""
-    print_summary(read_table(path, "samples", columns=_SUMMARY_COLUMNS))
+    numbers = read_description(path).get("numbers", {})
+    words = [column for column, number in numbers.items() if number["is_text"]]
+    print_summary(read_table(path, "samples", columns=[*_SUMMARY_COLUMNS, *words]))
 
 
 def print_ending(summary: Summary) -> None:

@@ -147,11 +147,12 @@ def test_show_and_stages_tell_the_numbers(runs):
     assert "beyond_lowest_q" in told.stdout
 
 
-def test_show_counts_what_was_found(runs):
-    shown = CliRunner().invoke(app, ["show", str(runs / "plain")])
-    lines = [line.split() for line in shown.stdout.splitlines()]
-    assert ["guinier.range", "found", "5"] in lines
-    assert ["kratky.maximum", "no_rg", "1"] in lines
+def test_process_and_show_count_what_was_found(runs, files, tmp_path):
+    asked = ["process", str(files), "-o", str(tmp_path / "run"), "--pipeline", "solution"]
+    for told in (asked, ["show", str(runs / "plain")]):
+        lines = [line.split() for line in CliRunner().invoke(app, told).stdout.splitlines()]
+        assert ["guinier.range", "found", "5"] in lines
+        assert ["kratky.maximum", "no_rg", "1"] in lines
 
 
 @pytest.mark.parametrize("view", ["curve", "guinier", "kratky"])
