@@ -12,8 +12,15 @@ from gpusaxs.kernels.select import median
 _NORMAL = 0.6744897501960817
 # 1 + 16 + 36 + 16 + 1: variance of the fourth difference of white noise.
 _GAIN = 70.0
-# Noise that wide differences show over that of near ones, above which neighbours share it.
+# Noise that sums of points show over that of single ones, above which neighbours share it; the
+# second where no sigma column confirms it, because at high counts the curve's shape adds to it.
 _SHARED = 1.15
+_SHARED_ALONE = 1.6
+# Sums of this many points are what a peak is seen by.
+_SUM = 3
+_LEAST_SUMS = 16
+# Share of equal neighbours beyond which counts are too few for medians: about one a point.
+_SPARSE = 0.25
 
 
 @device_function
@@ -40,22 +47,69 @@ def difference_variance(sigma, i, lag):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def noise_ratio(intensity, sigma, first, last, lag, stride, work):  # type: ignore[no-untyped-def]
-    """Robust noise over what sigma says, on some points from first to last; NaN without any.
+def is_sparse(intensity, first, last):  # type: ignore[no-untyped-def]
+    """Whether so many neighbours are equal that the median of differences is no measure."""
+    one = intensity[first : last - 1]
+    other = intensity[first + 1 : last]
+    equal = 0
+    for i in range(one.shape[0]):
+        equal += one[i] == other[i]
+    return equal > _SPARSE * (last - first)
 
-    Neighbouring differences say nearly the same: every `stride`-th is taken.
+
+@device_function
+def noise_ratio(intensity, sigma, first, last, work):  # type: ignore[no-untyped-def]
+    """Robust noise over what sigma says, on every other point from first to last; NaN without any.
 
     work : (points,) float64
     """
     points = intensity.shape[0]
-    begin = max(first, 2 * lag)
-    count = max(0, (min(last, points - 2 * lag) - begin + stride - 1) // stride)
+    begin = max(first, 2)
+    count = max(0, (min(last, points - 2) - begin + 1) // 2)
     for j in range(count):
-        i = begin + j * stride
-        difference = fourth_difference(intensity, i, lag)
-        work[j] = difference * difference / difference_variance(sigma, i, lag)
+        i = begin + 2 * j
+        difference = fourth_difference(intensity, i, 1)
+        work[j] = difference * difference / difference_variance(sigma, i, 1)
     # The root of the median is the median of the roots.
     return math.sqrt(median(work, count)) / _NORMAL if count > 0 else math.nan
+
+
+@device_function
+def noise_ratio_of_sums(intensity, sigma, work):  # type: ignore[no-untyped-def]
+    """Robust noise over what sigma says of independent points, of sums of `_SUM` neighbours.
+
+    NaN for a curve that is too short to say it.
+
+    work : (points,) float64
+    """
+    points = intensity.shape[0]
+    reach = 2 * _SUM + _SUM // 2
+    count = max(0, (points - 2 * reach + 3) // 4)
+    for j in range(count):
+        i = reach + 4 * j
+        difference = (
+            fourth_difference(intensity, i - 1, _SUM)
+            + fourth_difference(intensity, i, _SUM)
+            + fourth_difference(intensity, i + 1, _SUM)
+        )
+        work[j] = (difference * difference) / (
+            difference_variance(sigma, i - 1, _SUM)
+            + difference_variance(sigma, i, _SUM)
+            + difference_variance(sigma, i + 1, _SUM)
+        )
+    return math.sqrt(median(work, count)) / _NORMAL if count >= _LEAST_SUMS else math.nan
+
+
+@device_function
+def ratio_of_neighbours(near, of_sums, stated):  # type: ignore[no-untyped-def]
+    """Noise over sigma, where neighbours may share it (pixel splitting, smoothing, desmearing).
+
+    Differences of neighbours hide such noise, sums of them do not. A sigma column, where it is
+    `stated`, that lies between the two is the noise of what is summed.
+    """
+    if stated and near < 1.0 and of_sums > _SHARED * near:
+        return of_sums if of_sums < 1.0 else 1.0
+    return of_sums if of_sums > _SHARED_ALONE * near else near
 
 
 @device_function
@@ -93,10 +147,17 @@ def estimate(intensity, blocks, values, work, row):  # type: ignore[no-untyped-d
         first = block_edge(block, blocks, points)
         last = block_edge(block + 1, blocks, points)
         count = 0
+        square = 0.0
         for i in range(max(first, 2), min(last, points - 2)):
             work[count] = abs(fourth_difference(intensity, i, 1)) / math.sqrt(_GAIN)
+            square += work[count] * work[count]
             count += 1
-        values[block] = median(work, count) / _NORMAL if count > 0 else 0.0
+        if count == 0:
+            values[block] = 0.0
+        elif is_sparse(intensity, first, last):
+            values[block] = math.sqrt(square / count)
+        else:
+            values[block] = median(work, count) / _NORMAL
         if values[block] > 0.0 and (floor == 0.0 or values[block] < floor):
             floor = values[block]
     if floor == 0.0:
@@ -143,22 +204,16 @@ def noise(
         for i in range(points):
             if not sigma[i] > 0.0:
                 sigma[i] = row[i]
-    if 2 * unknown > points:
-        return
-
     for b in range(blocks):
         first = block_edge(b, blocks, points)
         last = block_edge(b + 1, blocks, points)
-        values[b] = noise_ratio(intensity, sigma, first, last, 1, 2, work)
+        # Few counts are no reason to trust sigma less.
+        values[b] = 1.0
+        if not is_sparse(intensity, first, last):
+            values[b] = noise_ratio(intensity, sigma, first, last, work)
         row[b] = values[b]
-    ratio = median(row, blocks)
-    # Neighbours that share counts hide noise from the nearest differences, not from wider ones.
-    apart = min(
-        noise_ratio(intensity, sigma, 0, points, 2, 4, work),
-        noise_ratio(intensity, sigma, 0, points, 3, 4, work),
-    )
-    if apart > _SHARED * ratio:
-        ratio = apart
+    of_sums = noise_ratio_of_sums(intensity, sigma, work)
+    ratio = ratio_of_neighbours(median(row, blocks), of_sums, 2 * unknown < points)
     if math.isnan(ratio) or 1.0 / tolerance < ratio < tolerance:
         ratio = 1.0
     else:

@@ -75,13 +75,30 @@ def shared_by_neighbours(points, seed=5):
     return (alone[1:] + alone[:-1]) / np.sqrt(2.0)
 
 
-@pytest.mark.parametrize("stated", [0.3, 1.0])
-def test_noise_that_neighbours_share_is_seen_from_further_away(run, stated):
+@pytest.mark.parametrize("stated", [0.3, 1.0, np.nan])
+def test_noise_that_neighbours_share_is_that_of_their_sums(run, stated):
     smooth = 400.0 * np.exp(-1.2 * Q) + 20.0
     truth = np.sqrt(smooth)
     intensity = smooth + truth * shared_by_neighbours(Q.size)
     after, _ = check(run, intensity, stated * truth)
-    np.testing.assert_allclose(np.median(after / truth), 1.0, atol=0.1)
+    # Between the noise of a point and that of a point's share of a long sum.
+    assert 0.95 < np.median(after / truth) < np.sqrt(2.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_too_few_for_medians_do_not_scale_sigma_down(run, seed):
+    counts = np.random.default_rng(seed).poisson(0.2, Q.size).astype(float)
+    sigma = np.sqrt(np.maximum(counts, 1.0))
+    after, status = check(run, counts, sigma)
+    assert status == 0
+    np.testing.assert_array_equal(after, sigma)
+
+
+@pytest.mark.parametrize("counts", [0.2, 0.5, 1.0])
+def test_a_missing_sigma_of_few_counts_is_their_root_mean_square(run, counts):
+    drawn = np.random.default_rng(4).poisson(counts, Q.size).astype(float)
+    after, _ = check(run, drawn, np.full_like(Q, np.nan))
+    np.testing.assert_allclose(np.median(after), np.sqrt(counts), rtol=0.2)
 
 
 def test_scatter_in_one_block_is_found_there_alone(run):
