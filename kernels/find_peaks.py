@@ -20,6 +20,9 @@ from gpusaxs.kernels.curve_kernel import (
     curve_kernel,
     device_function,
 )
+from gpusaxs.kernels.process_peak import half_width
+from gpusaxs.kernels.shoulders import strongest_shoulder
+from gpusaxs.kernels.stand_out import local_prominence
 from numpy.typing import NDArray
 
 # Rows of the array of conditions: lowest and highest value that is accepted.
@@ -51,8 +54,16 @@ FOUND_COLUMNS = 12
 # A peak found within this many points of where one was found before is the same, whatever became
 # of its fit.
 _SAME_PLACE = 2
-# Share of q beyond which a FWHM keeps the search no further away.
+# Share of q beyond which a FWHM is that of a hump, which keeps the search no further away.
 _HUMP = 0.1
+# Share of a hump's FWHM below which a maximum on it is a line.
+_ON_HUMP = 0.3
+# A maximum this many times narrower than its whole prominence says is a line on a hump; else its
+# surroundings are looked at alone where they lie this many times lower than they need to.
+_LINE_ON_HUMP = 2.5
+_CLEAR = 4.0
+# Share of the instrument's resolution that the width of a maximum may seem to be.
+_SEEMS = 0.6
 # Walks over a curve take this many points in one step.
 _BLOCK_BITS = 4
 _BLOCK = 1 << _BLOCK_BITS
@@ -269,31 +280,33 @@ def find_peaks(
 
 
 @device_function
-def is_taken(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach):  # type: ignore[no-untyped-def]
-    """Whether a maximum belongs to a peak that was processed before.
+def room_for(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach):  # type: ignore[no-untyped-def]
+    """FWHM below which a maximum does not belong to a peak that was processed before; 0 if it does.
 
     It lies where one was found before, within `exclusion` FWHM of its centre, or within `reach`
-    FWHM and is lower than `satellite` times its height: what an imperfect fit leaves behind.
+    FWHM and is lower than `satellite` times its height: what an imperfect fit leaves behind. A
+    hump leaves broad maxima behind; the lines that stand on it are far narrower.
     """
+    room = math.inf
     for j in range(n_peaks):
         index = int(peaks[j, table.INDEX]) - start
         if abs(peak - index) <= _SAME_PLACE:
-            return True
+            return 0.0
         fwhm = peaks[j, table.FWHM]
         centre = peaks[j, table.Q]
         if math.isnan(centre) and 0 <= index < q.shape[0]:
             centre = q[index]
-        # A hump is no reason to overlook the lines that stand on it. Comparisons with NaN are
-        # false: a fit without a width or height excludes nothing more. (min() of a NaN is the
-        # other number on a GPU.)
-        if fwhm > _HUMP * centre:  # noqa: PLR1730
-            fwhm = _HUMP * centre
+        # Comparisons with NaN are false: a fit without a width or height excludes nothing more.
+        # (min() of a NaN is the other number on a GPU.)
+        hump = fwhm > _HUMP * centre
+        near = _HUMP * centre if hump else fwhm
         distance = abs(q[peak] - centre)
-        if distance < exclusion * fwhm:
-            return True
-        if distance < reach * fwhm and value < satellite * peaks[j, table.HEIGHT]:
-            return True
-    return False
+        low = value < satellite * peaks[j, table.HEIGHT]
+        if (distance < exclusion * near) or (low and distance < reach * near):
+            if not hump:
+                return 0.0
+            room = min(room, _ON_HUMP * fwhm)
+    return room
 
 
 @device_function
@@ -414,7 +427,20 @@ def base_after(values, tops, lows, peak, last, enough):  # type: ignore[no-untyp
 
 
 @device_function
-def insert_candidate(candidates, count, index, value, prominence):  # type: ignore[no-untyped-def]
+def width_in_q(q, values, peak, prominence):  # type: ignore[no-untyped-def]
+    """FWHM of a maximum from its narrower side, and whether a side ends with the curve.
+
+    NaN where both do.
+    """
+    level = values[peak] - 0.5 * prominence
+    left = half_width(q, values, peak, level, -1)
+    right = half_width(q, values, peak, level, 1)
+    at_edge = math.isnan(left) or math.isnan(right)
+    return 2.0 * (right if math.isnan(left) or left > right else left), at_edge
+
+
+@device_function
+def insert_candidate(candidates, count, index, value, prominence, remarks):  # type: ignore[no-untyped-def]
     """Put a peak in its place among the candidates, the highest first; return their number."""
     room = candidates.shape[0]
     place = min(count, room - 1)
@@ -425,6 +451,7 @@ def insert_candidate(candidates, count, index, value, prominence):  # type: igno
     candidates[place, table.INDEX] = index
     candidates[place, table.VALUE] = value
     candidates[place, table.PROMINENCE] = prominence
+    candidates[place, table.FOUND_AS] = remarks
     return min(count + 1, room)
 
 
@@ -433,13 +460,20 @@ def find_peak(
     q: Row,
     values: Row,
     noise: Row,
+    residual: Row,
+    sigma: Row,
     start: PerCurve,
     conditions: Shared,
     wlen: Shared,
     rel_height: Shared,
+    growth: Shared,
     exclusion: Shared,
     satellite: Shared,
     reach: Shared,
+    shoulder_noise: Shared,
+    shoulder_share: Shared,
+    resolution: Shared,
+    relative_resolution: Shared,
     peaks: Rows,
     n_peaks: PerCurve,
     candidates: Rows,
@@ -450,19 +484,26 @@ def find_peak(
     order: IndexScratch,
     tops: Scratch,
     lows: Scratch,
+    room: Scratch,
 ) -> None:
     """Find the peaks that were not processed yet, under the conditions of `find_peaks` and noise.
 
-    Maxima that belong to processed peaks (`is_taken`) do not count; of the others, the conditions
+    Maxima that belong to processed peaks (`room_for`) do not count; of the others, the conditions
     keep what `find_peaks` would keep, those on the noise standing beside those on height and
     prominence. The order of the tests is another, cheap ones first, and no prominence is followed
-    further than its test needs.
+    further than its test needs. Where no maximum is left, shoulders are looked for.
 
     q : (points,) float64, 1/nm
-    values, noise : (points,) float64, the curve's own unit
+    values, noise : (points,) float64, the curve's own unit: what is searched
+    residual, sigma : (points,) float64, the curve's own unit: what the fits leave
     conditions : (CONDITIONS, 2) float64, infinite where there is none
     wlen : points, odd or rounded up to it; -1 for the whole curve
+    growth : see `local_prominence`
     exclusion, reach : FWHM
+    shoulder_noise : significance of a shoulder; infinite for no shoulders
+    shoulder_share : least height of a shoulder over that of a peak nearby
+    resolution : FWHM in 1/nm of what is no narrower than the instrument allows
+    relative_resolution : the same over q; both add in quadrature
     peaks : (max_peaks, PEAK_COLUMNS) float64; `n_peaks` are in use
     candidates : (max_candidates, CANDIDATE_COLUMNS) float64, written, the highest first, of equal
         ones the first first; the lowest are left out where there is no room
@@ -485,10 +526,13 @@ def find_peak(
             and exceeds(value, conditions[HEIGHT_NOISE, 0], noise[peak])
             and conditions[THRESHOLD, 0] <= min(left, right)
             and max(left, right) <= conditions[THRESHOLD, 1]
-            and not is_taken(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach)
         ):
-            found[number] = peak
-            number += 1
+            room[peak] = room_for(
+                q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach
+            )
+            if room[peak] > 0.0:
+                found[number] = peak
+                number += 1
     if conditions[DISTANCE, 0] > 1.0:
         number = drop_neighbours(values, found, number, conditions[DISTANCE, 0], order, tops)
     if number > 0:
@@ -520,7 +564,36 @@ def find_peak(
             width, _, _, _ = width_of(values, peak, prominence, left_base, right_base, rel_height)
             if not accepts(conditions, WIDTH, width):
                 continue
-        count = insert_candidate(candidates, count, peak + start, value, prominence)
+        fwhm, at_edge = width_in_q(q, values, peak, prominence)
+        if growth > 0.0:
+            local = min(prominence, local_prominence(values, peak, least, growth))
+            narrow, near_edge = width_in_q(q, values, peak, local)
+            clear = local >= _CLEAR * least or (at_edge and not near_edge)
+            if clear or narrow * _LINE_ON_HUMP < fwhm:
+                prominence, fwhm, at_edge = local, narrow, near_edge
+        remarks = codes.PEAK_AT_EDGE if at_edge else 0
+        narrowest = math.hypot(resolution, relative_resolution * q[peak])
+        if fwhm < _SEEMS * narrowest or fwhm > room[peak]:
+            continue
+        count = insert_candidate(candidates, count, peak + start, value, prominence, remarks)
+    if count == 0 and n_peaks > 0 and shoulder_noise < math.inf:
+        shoulder, height = strongest_shoulder(
+            q,
+            residual,
+            sigma,
+            start,
+            peaks,
+            n_peaks,
+            exclusion,
+            shoulder_share,
+            shoulder_noise,
+            tops,
+            lows,
+        )
+        if shoulder >= 0:
+            count = insert_candidate(
+                candidates, count, shoulder + start, height, height, codes.PEAK_SHOULDER
+            )
     if count > 0 and n_peaks == peaks.shape[0]:
         status[0] |= codes.PEAKS_TRUNCATED
         count = 0

@@ -1,0 +1,49 @@
+"""How far a maximum stands out of what it stands on."""
+
+from __future__ import annotations
+
+from gpusaxs.kernels.curve_kernel import device_function
+
+
+@device_function
+def walk_down(values, peak, place, direction, reach, lowest):  # type: ignore[no-untyped-def]
+    """Follow a curve from `place` to `reach` points from a peak, or to where it is higher than it.
+
+    Returns how far it came (past `reach` where it met the end or a higher point) and the lowest
+    value on the way.
+    """
+    points = values.shape[0]
+    top = values[peak]
+    while place < reach:
+        place += 1
+        i = peak + direction * place
+        if i < 0 or i >= points or values[i] > top:
+            return points, lowest
+        if values[i] < lowest:
+            lowest = values[i]
+    return place, lowest
+
+
+@device_function
+def local_prominence(values, peak, least, growth):  # type: ignore[no-untyped-def]
+    """Prominence of a peak, without that of a hump on which it stands.
+
+    Looked at from twice as far, a peak that is seen whole grows little, the broad maximum beneath
+    it by a factor of about four: the prominence ends where it reaches `least` and grows by less
+    than `growth`; with a `growth` of zero it is that of SciPy.
+    """
+    points = values.shape[0]
+    top = values[peak]
+    left, right = top, top
+    left_place, right_place = 0, 0
+    reach = 1
+    prominence = 0.0
+    while left_place < points or right_place < points:
+        reach *= 2
+        left_place, left = walk_down(values, peak, left_place, -1, reach, left)
+        right_place, right = walk_down(values, peak, right_place, 1, reach, right)
+        before = prominence
+        prominence = top - max(left, right)
+        if before >= least and prominence < growth * before:
+            break
+    return prominence
