@@ -50,5 +50,6 @@ class Arena:
         larger.put(used, self.batch.take(used))
         larger.ids[:had] = self.batch.ids
         larger.reasons = self.batch.reasons
+        larger.known = self.batch.known
         self._free = [*reversed(range(had, capacity)), *self._free]
         self.batch = larger

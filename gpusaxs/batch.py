@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.curve_kernel import CurveKernel
 from gpusaxs.kernels.restart_search import restart_search
 from gpusaxs.kernels.status import FIRST_FAILURE
-from gpusaxs.phases import PHASES
+from gpusaxs.phases import PHASES, Numbered, Phase
 from gpusaxs.repair import is_sound, repair
 from gpusaxs.sample import (
     CurveStatus,
@@ -82,7 +82,9 @@ class SampleBatch:
     candidates : (curves, max_candidates, CANDIDATE_COLUMNS) float64
         Peaks found by the last search, the highest first; `n_candidates` are in use.
     phases : (curves, MAX_PHASES, PHASE_COLUMNS) float64
-        Best phases; `n_phases` are in use.
+        Best phases; `n_phases` are in use. Their numbers count in `known`.
+    known
+        The phases that the phase stage knows.
     verdict : (curves,) int64; margin : (curves,) float64
         What the phase stage concluded, and its lead over the runner-up.
     reasons
@@ -123,6 +125,7 @@ class SampleBatch:
         self.n_candidates: Array = self._filled((curves,), 0, np.int64)
         self.phases: Array = self._filled((curves, table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
         self.n_phases: Array = self._filled((curves,), 0, np.int64)
+        self.known: tuple[Phase, ...] = PHASES
         self.verdict: Array = self._filled((curves,), table.VERDICT_NONE, np.int64)
         self.margin: Array = self._filled((curves,), np.nan)
         self.reasons: dict[int, str] = {}
@@ -363,7 +366,8 @@ class SampleBatch:
         """Return a curve by its number in the batch and its row in `host`."""
         keep = slice(int(host["start"][row]), int(host["stop"][row]))
         q = host["q"][0 if _is_shared("q", host["q"]) else row]
-        peaks = [_peak(line) for line in host["peaks"][row, : host["n_peaks"][row]]]
+        rows = host["peaks"][row, : host["n_peaks"][row]]
+        peaks = [_peak(line) for line in rows]
         found = [
             Peak(int(line[table.INDEX]), float(line[table.VALUE]), float(line[table.PROMINENCE]))
             for line in host["candidates"][row, : host["n_candidates"][row]]
@@ -381,7 +385,7 @@ class SampleBatch:
             reason=self.reasons.get(number, status.explanation if failed else ""),
             verdict=Verdict.FAILED if failed else _VERDICTS[int(host["verdict"][row])],
             margin=float(host["margin"][row]),
-            phases=tuple(_phase(line) for line in host["phases"][row, : host["n_phases"][row]]),
+            phases=_phases(host["phases"][row, : host["n_phases"][row]], self.known, rows),
             background=background,
         )
 
@@ -447,6 +451,20 @@ FITTED_COLUMNS = {
 """The fields of `Peak` that a fit fills, and their columns in the table of peaks."""
 
 
+PHASE_NUMBERS = {
+    "lattice": table.LATTICE,
+    "lattice_sigma": table.LATTICE_SIGMA,
+    "ratio": table.RATIO,
+    "ratio_sigma": table.RATIO_SIGMA,
+    "offset": table.OFFSET,
+    "offset_sigma": table.OFFSET_SIGMA,
+    "score": table.SCORE,
+    "probability": table.PROBABILITY,
+    "lines_chi2": table.LINES_CHI2,
+}
+"""The fields of `PhaseMatch` that are one number, and their columns in the table of phases."""
+
+
 def _peak(line: FloatArray) -> Peak:
     fitted = {name: float(line[column]) for name, column in FITTED_COLUMNS.items()}
     return Peak(
@@ -460,19 +478,75 @@ def _peak(line: FloatArray) -> Peak:
     )
 
 
-def _phase(line: FloatArray) -> PhaseMatch:
-    phase = PHASES[int(line[table.PHASE])]
-    return PhaseMatch(
-        phase.name,
-        float(line[table.LATTICE]),
-        float(line[table.LATTICE_SIGMA]),
-        float(line[table.SCORE]),
-        reflections(phase.reflections, line[table.MATCHED]),
-        reflections(phase.reflections, line[table.MISSING]),
+class Reflections(NamedTuple):
+    """Some reflections of some phases, those of one phase after those of the one before.
+
+    Parameters
+    ----------
+    counts : (phases,) int64
+        How many of each phase.
+    n : (reflections,) int64
+    q : (reflections,) float64
+        Where they are expected, in 1/nm.
+    """
+
+    counts: NDArray[np.int64]
+    n: NDArray[np.int64]
+    q: FloatArray
+
+
+def reflections(numbered: Numbered, lines: FloatArray, bits: int) -> Reflections:
+    """Return the reflections whose bit is set in a column of the table of phases.
+
+    Parameters
+    ----------
+    numbered
+        The phases that the table's numbers mean.
+    lines : (phases, PHASE_COLUMNS) float64
+        Rows of the table.
+    bits
+        The column: MATCHED or MISSING of `gpusaxs.kernels.peak_table`.
+    """
+    which = lines[:, table.PHASE].astype(np.int64)
+    chosen = bits_of(lines[:, bits], numbered.reflections.shape[1])
+    ratio = np.nan_to_num(lines[:, table.RATIO], nan=1.0)
+    along, across = np.moveaxis(numbered.planes[which], 2, 0)
+    s = np.sqrt(along + across / ratio[:, np.newaxis] ** 2)
+    offset = np.nan_to_num(lines[:, table.OFFSET])
+    q = 2.0 * np.pi * s / lines[:, table.LATTICE, np.newaxis] + offset[:, np.newaxis]
+    return Reflections(chosen.sum(axis=1), numbered.reflections[which][chosen], q[chosen])
+
+
+def bits_of(masks: FloatArray, count: int) -> NDArray[np.bool_]:
+    """Whether each of the lowest `count` bits is set; masks : (rows,), NaN has none."""
+    whole = np.nan_to_num(masks).astype(np.int64)[:, np.newaxis]
+    return (whole >> np.arange(count) & 1).astype(np.bool_)
+
+
+def _phases(lines: FloatArray, known: Sequence[Phase], peaks: FloatArray) -> tuple[PhaseMatch, ...]:
+    """Return the phases of a curve from its rows of the tables."""
+    if not len(lines):
+        return ()
+    numbered = Numbered.of(known)
+    found = [reflections(numbered, lines, bits) for bits in (table.MATCHED, table.MISSING)]
+    lists = [
+        [tuple(part.tolist()) for part in np.split(values, np.cumsum(kind.counts)[:-1])]
+        for kind in found
+        for values in (kind.n, kind.q)
+    ]
+    unexplained = bits_of(lines[:, table.UNEXPLAINED], len(peaks))
+    return tuple(
+        PhaseMatch(
+            phase=known[int(line[table.PHASE])].name,
+            matched=matched,
+            matched_q=matched_q,
+            missing=missing,
+            missing_q=missing_q,
+            unexplained=tuple(peaks[others, table.INDEX].astype(int).tolist()),
+            candidate=int(line[table.CANDIDATE]),
+            **{name: float(line[column]) for name, column in PHASE_NUMBERS.items()},
+        )
+        for line, matched, matched_q, missing, missing_q, others in zip(
+            lines, *lists, unexplained, strict=True
+        )
     )
-
-
-def reflections(allowed: tuple[int, ...], bits: float) -> tuple[int, ...]:
-    """Return the reflections whose bit is set in a phase table's MATCHED or MISSING."""
-    mask = int(bits)
-    return tuple(n for k, n in enumerate(allowed) if mask >> k & 1)

@@ -21,7 +21,7 @@ from gpusaxs.kernels.curve_kernel import (
 from gpusaxs.kernels.process_peak import lower_bound
 
 MAX_LINES = 20
-MAX_KNOWN_PHASES = 16
+MAX_KNOWN_PHASES = 32
 
 # Rows of the table of Bragg lines, lowest q first.
 _Q = 0
@@ -618,6 +618,7 @@ def index_phase(
             q,
             limits,
         )
+        phases[rank, table.CANDIDATE] = rank
         best[_SCORE, chosen] = -math.inf
         n_phases[0] = rank + 1
     if n_phases[0] == 0:

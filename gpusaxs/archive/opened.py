@@ -127,5 +127,9 @@ def _peak(line: dict[str, Any]) -> Peak:
 
 
 def _phase(line: dict[str, Any]) -> PhaseMatch:
-    kept = {name: value for name, value in line.items() if name != "id"}
-    return PhaseMatch(**kept | {key: tuple(kept[key]) for key in ("matched", "missing")})
+    kept: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else np.nan if value is None else value
+        for name, value in line.items()
+        if name not in ("id", "partner", "partner_lattice")
+    }
+    return PhaseMatch(**kept)

@@ -107,19 +107,28 @@ class Stage(BaseModel, ABC):
         str or None
             None where there is no reliable name, so that nothing is kept: for a class that cannot
             be imported, such as one made in a function or a notebook; for private attributes; and
-            for parameters other than numbers, words, and lists of them.
+            for parameters other than numbers, words, lists, and models of the stage's own module.
         """
         kinds = _kinds(type(self))
         if self._code is None or not all(map(_importable, kinds)) or self.__pydantic_private__:
             return None
         values = {name: getattr(self, name) for name in type(self).model_fields}
         try:
-            words = json.dumps(values)
+            words = json.dumps(values, default=self._definition)
         except (TypeError, ValueError):
             return None
         kind = type(self)
         parts = (source_hash(), self._code, kind.__module__, kind.__qualname__, words)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _definition(self, value: object) -> object:
+        """Return the fields of a parameter that is a model of the stage's own module, for JSON."""
+        own = {kind.__module__ for kind in _kinds(type(self))}
+        if isinstance(value, Stage) or not isinstance(value, BaseModel):
+            raise TypeError(f"Expected numbers, words, lists or models of them. Got {value!r}.")
+        if type(value).__module__ not in own:
+            raise TypeError(f"Expected a model of the module of the stage. Got {value!r}.")
+        return value.model_dump()
 
     @abstractmethod
     def launch(self, batch: SampleBatch, rows: IndexArray) -> Requests:

@@ -43,7 +43,7 @@ STAGES = [
     *(stage_type(name)(**given) for name in stage_types() for given in VARIANTS.get(name, [{}])),
     FunctionStage(function=halve),
 ]
-EVERY = pytest.mark.parametrize("stage", STAGES, ids=repr)
+EVERY = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 
 
 def batch_before(stage):
