@@ -58,8 +58,8 @@ _SAME_PLACE = 2
 _HUMP = 0.1
 # Share of a hump's FWHM below which a maximum on it is a line.
 _ON_HUMP = 0.3
-# A maximum this many times narrower than its whole prominence says is a line on a hump; else its
-# surroundings are looked at alone where they lie this many times lower than they need to.
+# A maximum this many times narrower than its whole prominence says is a line on a hump; any other
+# is taken from its valleys where these lie this many times deeper than they need to.
 _LINE_ON_HUMP = 2.5
 _CLEAR = 4.0
 # Share of the instrument's resolution that the width of a maximum may seem to be.
@@ -428,15 +428,11 @@ def base_after(values, tops, lows, peak, last, enough):  # type: ignore[no-untyp
 
 @device_function
 def width_in_q(q, values, peak, prominence):  # type: ignore[no-untyped-def]
-    """FWHM of a maximum from its narrower side, and whether a side ends with the curve.
-
-    NaN where both do.
-    """
+    """FWHM of a maximum in 1/nm, from its narrower side; NaN where the curve ends before."""
     level = values[peak] - 0.5 * prominence
     left = half_width(q, values, peak, level, -1)
     right = half_width(q, values, peak, level, 1)
-    at_edge = math.isnan(left) or math.isnan(right)
-    return 2.0 * (right if math.isnan(left) or left > right else left), at_edge
+    return 2.0 * (right if math.isnan(left) or left > right else left)
 
 
 @device_function
@@ -564,14 +560,13 @@ def find_peak(
             width, _, _, _ = width_of(values, peak, prominence, left_base, right_base, rel_height)
             if not accepts(conditions, WIDTH, width):
                 continue
-        fwhm, at_edge = width_in_q(q, values, peak, prominence)
-        if growth > 0.0:
-            local = min(prominence, local_prominence(values, peak, least, growth))
-            narrow, near_edge = width_in_q(q, values, peak, local)
-            clear = local >= _CLEAR * least or (at_edge and not near_edge)
-            if clear or narrow * _LINE_ON_HUMP < fwhm:
-                prominence, fwhm, at_edge = local, narrow, near_edge
-        remarks = codes.PEAK_AT_EDGE if at_edge else 0
+        fwhm = width_in_q(q, values, peak, prominence)
+        local, cut_off = local_prominence(values, peak, least, growth)
+        narrow = width_in_q(q, values, peak, local)
+        # Where noise alone can make a valley beside a peak, the peak is taken whole.
+        if local < prominence and (local >= _CLEAR * least or narrow * _LINE_ON_HUMP < fwhm):
+            prominence, fwhm = local, narrow
+        remarks = codes.PEAK_AT_EDGE if cut_off else 0
         narrowest = math.hypot(resolution, relative_resolution * q[peak])
         if fwhm < _SEEMS * narrowest or fwhm > room[peak]:
             continue

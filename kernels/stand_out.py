@@ -25,12 +25,23 @@ def walk_down(values, peak, place, direction, reach, lowest):  # type: ignore[no
 
 
 @device_function
+def half_distance(values, peak, direction, lowest):  # type: ignore[no-untyped-def]
+    """Points from a peak to where the curve has fallen half way to `lowest`, which it reaches."""
+    level = 0.5 * (values[peak] + lowest)
+    place = 0
+    while values[peak + direction * place] > level:
+        place += 1
+    return place
+
+
+@device_function
 def local_prominence(values, peak, least, growth):  # type: ignore[no-untyped-def]
-    """Prominence of a peak, without that of a hump on which it stands.
+    """Prominence of a peak without that of a hump on which it stands, and whether it is cut off.
 
     Looked at from twice as far, a peak that is seen whole grows little, the broad maximum beneath
     it by a factor of about four: the prominence ends where it reaches `least` and grows by less
-    than `growth`; with a `growth` of zero it is that of SciPy.
+    than `growth`; with a `growth` of zero it is that of SciPy. A peak is cut off where an end of
+    the curve is nearer than half of its height is on the other side.
     """
     points = values.shape[0]
     top = values[peak]
@@ -46,4 +57,10 @@ def local_prominence(values, peak, least, growth):  # type: ignore[no-untyped-de
         prominence = top - max(left, right)
         if before >= least and prominence < growth * before:
             break
-    return prominence
+    behind = points - 1 - peak
+    cut_off = False
+    if right < left and left_place > peak:
+        cut_off = half_distance(values, peak, 1, right) > peak
+    elif left < right and right_place > behind:
+        cut_off = half_distance(values, peak, -1, left) > behind
+    return prominence, cut_off

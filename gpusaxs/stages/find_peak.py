@@ -46,7 +46,7 @@ class FindPeak(Stage):
     height_noise: float | None = parameter(3.0, "Height of a peak.", unit="noise", ge=0.0)
     prominence_noise: float | None = parameter(6.0, "Prominence of a peak.", unit="noise", ge=0.0)
     growth: float | None = parameter(
-        1.5,
+        2.0,
         "A peak's prominence ends where it grows by less than this factor from one distance to "
         "its double, so that a line does not take the hump with it on which it stands; None for "
         "SciPy's prominence.",
