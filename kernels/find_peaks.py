@@ -436,6 +436,21 @@ def width_in_q(q, values, peak, prominence):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def appearance(q, values, peak, prominence, least, growth):  # type: ignore[no-untyped-def]
+    """Prominence and FWHM (1/nm) of a maximum as it looks from nearby, and whether it is cut off.
+
+    Where noise alone can make a valley beside a peak, the peak is taken whole.
+    """
+    fwhm = width_in_q(q, values, peak, prominence)
+    local, cut_off = local_prominence(values, peak, least, growth)
+    if local < prominence:
+        narrow = width_in_q(q, values, peak, local)
+        if local >= _CLEAR * least or narrow * _LINE_ON_HUMP < fwhm:
+            return local, narrow, cut_off
+    return prominence, fwhm, cut_off
+
+
+@device_function
 def insert_candidate(candidates, count, index, value, prominence, remarks):  # type: ignore[no-untyped-def]
     """Put a peak in its place among the candidates, the highest first; return their number."""
     room = candidates.shape[0]
@@ -502,8 +517,11 @@ def find_peak(
     relative_resolution : the same over q; both add in quadrature
     peaks : (max_peaks, PEAK_COLUMNS) float64; `n_peaks` are in use
     candidates : (max_candidates, CANDIDATE_COLUMNS) float64, written, the highest first, of equal
-        ones the first first; the lowest are left out where there is no room
+        ones the first first; the lowest are left out where there is no room. The first has the
+        prominence that it shows from nearby, and its remarks; the others wait for their turn.
     """
+    spaced = conditions[DISTANCE, 0] > 1.0
+    share = conditions[PROMINENCE_NOISE, 0]
     maxima = starts_of_maxima(values, noise, conditions, marks, found)
     number = 0
     for j in range(maxima):
@@ -523,18 +541,22 @@ def find_peak(
             and conditions[THRESHOLD, 0] <= min(left, right)
             and max(left, right) <= conditions[THRESHOLD, 1]
         ):
+            if not spaced:
+                low, high = span_of(values, peak, wlen)
+                least = max(conditions[PROMINENCE, 0], share * noise[peak])
+                if is_small(values, peak, low, high, least):
+                    continue
             room[peak] = room_for(
                 q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach
             )
             if room[peak] > 0.0:
                 found[number] = peak
                 number += 1
-    if conditions[DISTANCE, 0] > 1.0:
+    if spaced:
         number = drop_neighbours(values, found, number, conditions[DISTANCE, 0], order, tops)
     if number > 0:
         block_extremes(values, tops, lows)
     with_width = conditions[WIDTH, 0] > -math.inf or conditions[WIDTH, 1] < math.inf
-    share = conditions[PROMINENCE_NOISE, 0]
     count = 0
     for j in range(number):
         peak = found[j]
@@ -543,7 +565,7 @@ def find_peak(
             continue
         first, last = span_of(values, peak, wlen)
         least = max(conditions[PROMINENCE, 0], share * noise[peak])
-        if is_small(values, peak, first, last, least):
+        if spaced and is_small(values, peak, first, last, least):
             continue
         left = base_before(values, tops, lows, peak, first)
         if value - left < least:
@@ -560,17 +582,20 @@ def find_peak(
             width, _, _, _ = width_of(values, peak, prominence, left_base, right_base, rel_height)
             if not accepts(conditions, WIDTH, width):
                 continue
-        fwhm = width_in_q(q, values, peak, prominence)
-        local, cut_off = local_prominence(values, peak, least, growth)
-        narrow = width_in_q(q, values, peak, local)
-        # Where noise alone can make a valley beside a peak, the peak is taken whole.
-        if local < prominence and (local >= _CLEAR * least or narrow * _LINE_ON_HUMP < fwhm):
-            prominence, fwhm = local, narrow
-        remarks = codes.PEAK_AT_EDGE if cut_off else 0
         narrowest = math.hypot(resolution, relative_resolution * q[peak])
-        if fwhm < _SEEMS * narrowest or fwhm > room[peak]:
-            continue
-        count = insert_candidate(candidates, count, peak + start, value, prominence, remarks)
+        if narrowest > 0.0 or room[peak] < math.inf:
+            _, fwhm, _ = appearance(q, values, peak, prominence, least, growth)
+            if fwhm < _SEEMS * narrowest or fwhm > room[peak]:
+                continue
+        count = insert_candidate(candidates, count, peak + start, value, prominence, 0)
+    if count > 0:
+        peak = int(candidates[0, table.INDEX]) - start
+        least = max(conditions[PROMINENCE, 0], share * noise[peak])
+        prominence, _, cut_off = appearance(
+            q, values, peak, candidates[0, table.PROMINENCE], least, growth
+        )
+        candidates[0, table.PROMINENCE] = prominence
+        candidates[0, table.FOUND_AS] = codes.PEAK_AT_EDGE if cut_off else 0
     if count == 0 and n_peaks > 0 and shoulder_noise < math.inf:
         shoulder, height = strongest_shoulder(
             q,

@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 
 from gpusaxs.kernels import status as codes
-from gpusaxs.kernels.curve_kernel import Output, Row, Scratch, Shared, curve_kernel, device_function
+from gpusaxs.kernels.curve_kernel import (
+    Output,
+    PerCurve,
+    Row,
+    Scratch,
+    Shared,
+    curve_kernel,
+    device_function,
+)
 from gpusaxs.kernels.select import median
 
 # Median of |x| of a normal variable with unit standard deviation.
@@ -58,13 +66,16 @@ def is_sparse(intensity, first, last):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def noise_ratio(intensity, sigma, first, last, work):  # type: ignore[no-untyped-def]
+def noise_ratio(intensity, sigma, first, last, start, work):  # type: ignore[no-untyped-def]
     """Robust noise over what sigma says, on every other point from first to last; NaN without any.
+
+    They are the even ones from the measured start, `start` points before the first.
 
     work : (points,) float64
     """
     points = intensity.shape[0]
     begin = max(first, 2)
+    begin += (start + begin) & 1
     count = max(0, (min(last, points - 2) - begin + 1) // 2)
     for j in range(count):
         i = begin + 2 * j
@@ -75,7 +86,7 @@ def noise_ratio(intensity, sigma, first, last, work):  # type: ignore[no-untyped
 
 
 @device_function
-def noise_ratio_of_sums(intensity, sigma, work):  # type: ignore[no-untyped-def]
+def noise_ratio_of_sums(intensity, sigma, start, work):  # type: ignore[no-untyped-def]
     """Robust noise over what sigma says of independent points, of sums of `_SUM` neighbours.
 
     NaN for a curve that is too short to say it.
@@ -84,9 +95,10 @@ def noise_ratio_of_sums(intensity, sigma, work):  # type: ignore[no-untyped-def]
     """
     points = intensity.shape[0]
     reach = 2 * _SUM + _SUM // 2
-    count = max(0, (points - 2 * reach + 3) // 4)
+    begin = reach + (-(start + reach) & 3)
+    count = max(0, (points - reach - begin + 3) // 4)
     for j in range(count):
-        i = reach + 4 * j
+        i = begin + 4 * j
         difference = (
             fourth_difference(intensity, i - 1, _SUM)
             + fourth_difference(intensity, i, _SUM)
@@ -113,39 +125,58 @@ def ratio_of_neighbours(near, of_sums, stated):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def block_edge(block, blocks, points):  # type: ignore[no-untyped-def]
-    """First point of a block when `points` are cut into even blocks."""
-    return block * points // blocks
+def blocks_of(points, start, block):  # type: ignore[no-untyped-def]
+    """Into how many blocks a curve is cut, and where the first cut would be.
+
+    Cuts lie at whole blocks from the measured start of the curve, `start` points before its first:
+    blocks inside are the same wherever it is cut off. At the ends half a block more or less.
+    """
+    first = block - start % block
+    if 2 * first < block:
+        first += block
+    if 2 * (points - first) < block:
+        return 1, first
+    return 2 + (points - first - block // 2) // block, first
 
 
 @device_function
-def fill_between(values, blocks, row):  # type: ignore[no-untyped-def]
+def block_edge(number, blocks, first, block, points):  # type: ignore[no-untyped-def]
+    """First point of a block, or one past the last block's last."""
+    if number == 0:
+        return 0
+    return points if number == blocks else first + (number - 1) * block
+
+
+@device_function
+def fill_between(values, blocks, first, block, row):  # type: ignore[no-untyped-def]
     """Interpolate one value a block linearly, from centre to centre, over a row."""
     points = row.shape[0]
-    centre = (block_edge(0, blocks, points) + block_edge(1, blocks, points)) // 2
+    edge = block_edge(1, blocks, first, block, points)
+    centre = edge // 2
     for i in range(centre):
         row[i] = values[0]
-    for block in range(blocks - 1):
-        following = (
-            block_edge(block + 1, blocks, points) + block_edge(block + 2, blocks, points)
-        ) // 2
-        rise = (values[block + 1] - values[block]) / (following - centre)
+    for number in range(blocks - 1):
+        next_edge = block_edge(number + 2, blocks, first, block, points)
+        following = (edge + next_edge) // 2
+        rise = (values[number + 1] - values[number]) / (following - centre)
         segment = row[centre:following]
         for k in range(segment.shape[0]):
-            segment[k] = values[block] + rise * k
+            segment[k] = values[number] + rise * k
         centre = following
+        edge = next_edge
     for i in range(centre, points):
         row[i] = values[blocks - 1]
 
 
 @device_function
-def estimate(intensity, blocks, values, work, row):  # type: ignore[no-untyped-def]
+def estimate(intensity, start, block, values, work, row):  # type: ignore[no-untyped-def]
     """Fill a row with the noise of the curve, block by block; False where it shows none."""
     points = intensity.shape[0]
+    blocks, cut = blocks_of(points, start, block)
     floor = 0.0
-    for block in range(blocks):
-        first = block_edge(block, blocks, points)
-        last = block_edge(block + 1, blocks, points)
+    for b in range(blocks):
+        first = block_edge(b, blocks, cut, block, points)
+        last = block_edge(b + 1, blocks, cut, block, points)
         count = 0
         square = 0.0
         for i in range(max(first, 2), min(last, points - 2)):
@@ -153,19 +184,19 @@ def estimate(intensity, blocks, values, work, row):  # type: ignore[no-untyped-d
             square += work[count] * work[count]
             count += 1
         if count == 0:
-            values[block] = 0.0
+            values[b] = 0.0
         elif is_sparse(intensity, first, last):
-            values[block] = math.sqrt(square / count)
+            values[b] = math.sqrt(square / count)
         else:
-            values[block] = median(work, count) / _NORMAL
-        if values[block] > 0.0 and (floor == 0.0 or values[block] < floor):
-            floor = values[block]
+            values[b] = median(work, count) / _NORMAL
+        if values[b] > 0.0 and (floor == 0.0 or values[b] < floor):
+            floor = values[b]
     if floor == 0.0:
         return False
-    for block in range(blocks):
+    for b in range(blocks):
         # A stretch of equal values shows no noise; it is no better measured than the rest.
-        values[block] = max(values[block], floor)
-    fill_between(values, blocks, row)
+        values[b] = max(values[b], floor)
+    fill_between(values, blocks, cut, block, row)
     return True
 
 
@@ -174,6 +205,7 @@ def noise(
     intensity: Row,
     sigma: Row,
     status: Output,
+    start: PerCurve,
     tolerance: Shared,
     local_excess: Shared,
     least_ratio: Shared,
@@ -188,31 +220,32 @@ def noise(
     tolerance : ratio of noise to sigma, either way, that is accepted
     local_excess : the same for a block of the curve, upwards only
     least_ratio : sigma is never scaled down by more
+    start : points cut off before the first
     block : points of a block
     """
     points = intensity.shape[0]
-    blocks = max(1, points // block)
+    blocks, cut = blocks_of(points, start, block)
     unknown = 0
     for i in range(points):
         if not sigma[i] > 0.0:
             unknown += 1
     if unknown > 0:
         status[0] |= codes.SIGMA_ESTIMATED
-        if not estimate(intensity, blocks, values, work, row):
+        if not estimate(intensity, start, block, values, work, row):
             status[0] |= codes.NO_SIGNAL
             return
         for i in range(points):
             if not sigma[i] > 0.0:
                 sigma[i] = row[i]
     for b in range(blocks):
-        first = block_edge(b, blocks, points)
-        last = block_edge(b + 1, blocks, points)
+        first = block_edge(b, blocks, cut, block, points)
+        last = block_edge(b + 1, blocks, cut, block, points)
         # Few counts are no reason to trust sigma less.
         values[b] = 1.0
         if not is_sparse(intensity, first, last):
-            values[b] = noise_ratio(intensity, sigma, first, last, work)
+            values[b] = noise_ratio(intensity, sigma, first, last, start, work)
         row[b] = values[b]
-    of_sums = noise_ratio_of_sums(intensity, sigma, work)
+    of_sums = noise_ratio_of_sums(intensity, sigma, start, work)
     ratio = ratio_of_neighbours(median(row, blocks), of_sums, 2 * unknown < points)
     if math.isnan(ratio) or 1.0 / tolerance < ratio < tolerance:
         ratio = 1.0
@@ -228,28 +261,32 @@ def noise(
         excess = excess or local > local_excess
     if excess:
         status[0] |= codes.SIGMA_RESCALED
-        fill_between(values, blocks, row)
+        fill_between(values, blocks, cut, block, row)
         for i in range(points):
             sigma[i] *= row[i]
 
 
 @curve_kernel
-def noise_level(noise: Row, block: Shared, work: Scratch, levels: Scratch) -> None:
+def noise_level(noise: Row, start: PerCurve, block: Shared, work: Scratch, levels: Scratch) -> None:
     """Level a row of uncertainties, in place.
 
-    Each becomes the median of every other point of its block, interpolated: what a point's own
+    Each becomes the median of every fourth point of its block, interpolated: what a point's own
     count says of its noise follows the peak that stands on it, and whether a peak stands out is
     judged by the noise about it.
 
     noise : (points,) float64, the curve's own unit
+    start : points cut off before the first
     block : points of a block
     """
     points = noise.shape[0]
-    blocks = max(1, points // block)
+    blocks, cut = blocks_of(points, start, block)
     for b in range(blocks):
-        first = block_edge(b, blocks, points)
-        half = (block_edge(b + 1, blocks, points) - first + 1) // 2
-        for j in range(half):
-            work[j] = noise[first + 2 * j]
-        levels[b] = median(work, half)
-    fill_between(levels, blocks, noise)
+        first = block_edge(b, blocks, cut, block, points)
+        last = block_edge(b + 1, blocks, cut, block, points)
+        if last - first > 3:
+            first += -(start + first) & 3
+        quarter = (last - first + 3) // 4
+        for j in range(quarter):
+            work[j] = noise[first + 4 * j]
+        levels[b] = median(work, quarter)
+    fill_between(levels, blocks, cut, block, noise)

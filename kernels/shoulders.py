@@ -76,7 +76,7 @@ def window_of(q, line, lag, half):  # type: ignore[no-untyped-def]
 
 @device_function
 def is_apart(q, point, height, start, peaks, n_peaks, exclusion, share):  # type: ignore[no-untyped-def]
-    """Whether what the fits leave at a point is no remainder of a peak: see `strongest_shoulder`."""
+    """Whether what the fits leave at a point is no remainder of one: see `strongest_shoulder`."""
     for j in range(n_peaks):
         if abs(point + start - int(peaks[j, table.INDEX])) <= _SAME_PLACE:
             return False
@@ -123,8 +123,9 @@ def strongest_shoulder(  # type: ignore[no-untyped-def]
                 and height > significance * bend_sigma(squares, k, lag, half)
                 and height >= bend(sums, k - 1, lag, half)
                 and height >= bend(sums, k + 1, lag, half)
-                and is_apart(q, first + k, height / _GAUSSIAN_GAIN, start, peaks, n_peaks,
-                             exclusion, share)
+                and is_apart(
+                    q, first + k, height / _GAUSSIAN_GAIN, start, peaks, n_peaks, exclusion, share
+                )
             ):
                 best = first + k
                 highest = height / _GAUSSIAN_GAIN

@@ -19,8 +19,7 @@ def walk_down(values, peak, place, direction, reach, lowest):  # type: ignore[no
         i = peak + direction * place
         if i < 0 or i >= points or values[i] > top:
             return points, lowest
-        if values[i] < lowest:
-            lowest = values[i]
+        lowest = min(lowest, values[i])
     return place, lowest
 
 
