@@ -194,7 +194,7 @@ def process_peak(
     line[table.VALUE] = candidates[0, table.VALUE]
     line[table.PROMINENCE] = candidates[0, table.PROMINENCE]
     line[table.ASYMMETRY] = 0.0
-    line[table.REMARKS] = 0.0
+    line[table.REMARKS] = candidates[0, table.FOUND_AS]
     line[table.BRAGG] = codes.LINE_NOT_JUDGED
 
     index = int(line[table.INDEX]) - start

@@ -52,6 +52,7 @@ VARIANTS = {
     "widths and distances": (
         "find_peak.width=1.0",
         "find_peak.distance=3.0",
+        "find_peak.shoulder_noise=6.0",
         "process_peak.shape=gaussian",
     ),
 }
