@@ -311,19 +311,22 @@ def profile_area(height, fwhm, eta):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def area_variance(height, fwhm, eta, covariance):  # type: ignore[no-untyped-def]
-    """Variance of `profile_area` from the covariance of height, FWHM and eta."""
+def area_variance(height, fwhm, eta, covariance, side, places):  # type: ignore[no-untyped-def]
+    """Variance of `profile_area` from the covariance of height, FWHM and eta.
+
+    covariance : rows of `side` numbers; places : of height, FWHM and eta among them
+    """
     shape = eta * _AREA_LORENTZIAN + (1.0 - eta) * _AREA_GAUSSIAN
     by_height = fwhm * shape
     by_fwhm = height * shape
     by_eta = height * fwhm * (_AREA_LORENTZIAN - _AREA_GAUSSIAN)
     c = covariance
-    n = PARAMETERS
+    h, w, e = places
     return (
-        by_height * by_height * c[HEIGHT * n + HEIGHT]
-        + by_fwhm * by_fwhm * c[FWHM * n + FWHM]
-        + by_eta * by_eta * c[ETA * n + ETA]
-        + 2.0 * by_height * by_fwhm * c[HEIGHT * n + FWHM]
-        + 2.0 * by_height * by_eta * c[HEIGHT * n + ETA]
-        + 2.0 * by_fwhm * by_eta * c[FWHM * n + ETA]
+        by_height * by_height * c[h * side + h]
+        + by_fwhm * by_fwhm * c[w * side + w]
+        + by_eta * by_eta * c[e * side + e]
+        + 2.0 * by_height * by_fwhm * c[h * side + w]
+        + 2.0 * by_height * by_eta * c[h * side + e]
+        + 2.0 * by_fwhm * by_eta * c[w * side + e]
     )
