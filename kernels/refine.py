@@ -19,6 +19,7 @@ from gpusaxs.kernels.curve_kernel import (
     Shared,
     curve_kernel,
     device_function,
+    inlined_function,
 )
 from gpusaxs.kernels.process_peak import is_drawn, lower_bound, profile_row
 from gpusaxs.kernels.select import median
@@ -28,14 +29,21 @@ ASYMMETRIC = 3
 BEST = 4
 
 MOST_PEAKS = 64
-# Rows of the table of order: the row of a peak in the table of peaks; whether a group begins here.
+# Rows of the table of order: the row of a peak in the table of peaks; whether a group begins with
+# it; the first point of that group's window, and how many there are; whether the peak may be what
+# an asymmetric neighbour leaves over; and the rows of the peaks of the group at work.
 _PEAK = 0
 _BEGINS = 1
-Order = Annotated[Any, ScratchOf((2, MOST_PEAKS), "int64")]
+_FIRST = 2
+_POINTS = 3
+_SATELLITE = 4
+_MEMBERS = 5
+Order = Annotated[Any, ScratchOf((6, MOST_PEAKS), "int64")]
 # Rows of what the groups say of the asymmetry: its value, and its inverse variance.
 _VALUE = 0
 _PRECISION = 1
 Evidence = Annotated[FloatArray, ScratchOf((2, MOST_PEAKS))]
+Kept = Annotated[FloatArray, ScratchOf((MOST_PEAKS, table.PEAK_COLUMNS))]
 
 # A peak this many times wider than the median one has a window of its own.
 _BROAD = 4.0
@@ -43,13 +51,27 @@ _BROAD = 4.0
 _SHIFT = 0.75
 _NARROWER = 0.4
 _WIDER = 2.5
-# ln of the ratio of the widths of the two halves, at most.
+# ln of the ratio of the widths of the two halves, at most, and what is thought of it beforehand.
 _MOST_ASYMMETRY = 1.5
+_ASYMMETRY_SPREAD = 0.5
 # Of two peaks nearer than this, in FWHM, the lower one is none.
 _SAME = 0.3
-# Rounds with an asymmetry that the whole curve shares.
-_ASYMMETRIC_ROUNDS = 2
+# A peak this near to a higher one, in its FWHM, and below this share of its height may be what a
+# symmetric profile leaves over of an asymmetric line. It is a peak beside an asymmetric profile
+# only if it stands out by so many standard uncertainties.
+_SATELLITE_REACH = 2.0
+_SATELLITE_HEIGHT = 0.2
+_SATELLITE_SIGMAS = 4.0
 
+_NO_FIT = -1.0
+# Rounds over all groups: symmetric profiles; asymmetric ones, without satellites, each group by
+# itself and then by what all say; and with the satellites again.
+_SYMMETRIC = 0
+_ALONE = 1
+_SHARED = 2
+_COMPLETE = 3
+
+# In place of a peak's status.
 _DROPPED = -1.0
 
 
@@ -126,6 +148,32 @@ def form_groups(peaks, number, narrow, window, order):  # type: ignore[no-untype
 
 
 @device_function
+def mark_windows(q, peaks, number, window, order):  # type: ignore[no-untyped-def]
+    """Note the window of each group, and which of its peaks are satellites; return how many."""
+    satellites = 0
+    group = 0
+    while group < number:
+        end = end_of_group(order, group, number)
+        low = math.inf
+        high = -math.inf
+        for j in range(group, end):
+            line = peaks[order[_PEAK, j]]
+            low = min(low, line[table.Q] - window * line[table.FWHM])
+            high = max(high, line[table.Q] + window * line[table.FWHM])
+            order[_SATELLITE, j] = 0
+            for m in range(group, end):
+                other = peaks[order[_PEAK, m]]
+                near = abs(line[table.Q] - other[table.Q]) < _SATELLITE_REACH * other[table.FWHM]
+                if near and line[table.HEIGHT] < _SATELLITE_HEIGHT * other[table.HEIGHT]:
+                    order[_SATELLITE, j] = 1
+            satellites += order[_SATELLITE, j]
+        order[_FIRST, group] = lower_bound(q, low)
+        order[_POINTS, group] = lower_bound(q, high) - order[_FIRST, group]
+        group = end
+    return satellites
+
+
+@device_function
 def end_of_group(order, first, number):  # type: ignore[no-untyped-def]
     """Place behind the last peak of the group that begins at `first`."""
     last = first + 1
@@ -158,9 +206,18 @@ def counts_per_unit(intensity, background, sigma, work):  # type: ignore[no-unty
 
 
 @device_function
-def start_group(  # type: ignore[no-untyped-def]
-    peaks, members, origin, unit, asymmetric, released, asymmetry, shape, workspace
-):
+def take_all_away(q, intensity, peaks, order, number, satellites, profile, residual):  # type: ignore[no-untyped-def]
+    """Fill the curve less its peaks, with or without the satellites among them."""
+    for i in range(q.shape[0]):
+        residual[i] = intensity[i]
+    for j in range(number):
+        line = peaks[order[_PEAK, j]]
+        if line[table.STATUS] != _DROPPED and (satellites or order[_SATELLITE, j] == 0):
+            add_profile(q, line, -1.0, profile, residual)
+
+
+@device_function
+def start_group(peaks, members, origin, unit, asymmetric, released, asymmetry, shape, workspace):  # type: ignore[no-untyped-def]
     """Starting values and bounds of a fit in x = (q - origin) / unit.
 
     members : (peaks of the group,) int64, their rows in the table
@@ -191,7 +248,7 @@ def start_group(  # type: ignore[no-untyped-def]
     p[fit.ETA] = line[table.ETA]
     lower[fit.ETA] = 0.0
     upper[fit.ETA] = 1.0
-    if shape == profile_fit.GAUSSIAN or shape == profile_fit.LORENTZIAN:
+    if shape in (profile_fit.GAUSSIAN, profile_fit.LORENTZIAN):
         p[fit.ETA] = lower[fit.ETA] = upper[fit.ETA] = float(shape)
     p[fit.SLOPE] = line[table.SLOPE] * unit
     p[fit.LEVEL] = line[table.LEVEL] - line[table.SLOPE] * (line[table.Q] - origin)
@@ -214,13 +271,21 @@ def free_parameters(n, workspace):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def vanished(members, workspace):  # type: ignore[no-untyped-def]
-    """Place in the group of a peak that its neighbours explain; -1 where there is none."""
+def vanished(members, n, satellites, chi2, workspace):  # type: ignore[no-untyped-def]
+    """Place in the group of a peak that its neighbours explain; -1 where there is none.
+
+    satellites : one bit a peak that has to stand out; chi2 : reduced
+    """
     number = members.shape[0]
+    side = fit.side_of(n)
     for k in range(number):
-        place = fit.FIRST + fit.A_PEAK * k
-        if workspace[fit.PINNED + place + fit.HEIGHT] != 0.0:
+        height = fit.FIRST + fit.A_PEAK * k + fit.HEIGHT
+        if workspace[fit.PINNED + height] != 0.0:
             return k
+        if satellites >> k & 1:
+            variance = workspace[fit.COVARIANCE + height * side + height] * max(1.0, chi2)
+            if not workspace[height] > _SATELLITE_SIGMAS * math.sqrt(variance):
+                return k
     for k in range(number):
         place = fit.FIRST + fit.A_PEAK * k
         for m in range(number):
@@ -312,6 +377,155 @@ def note_asymmetry(n, expected, precision, chi2, group, workspace, evidence):  #
             evidence[_PRECISION, group] = own / max(1.0, chi2)
 
 
+@device_function
+def sum_of_evidence(evidence, number):  # type: ignore[no-untyped-def]
+    """Inverse variance of the asymmetry that all groups show, and the asymmetry times that."""
+    precision = weighted = 0.0
+    for j in range(number):
+        if evidence[_PRECISION, j] > 0.0:
+            precision += evidence[_PRECISION, j]
+            weighted += evidence[_PRECISION, j] * evidence[_VALUE, j]
+    return precision, weighted
+
+
+@device_function
+def copy_rows(peaks, copy, number):  # type: ignore[no-untyped-def]
+    """Copy the first rows of a table of peaks."""
+    for i in range(min(number, MOST_PEAKS)):
+        for column in range(table.PEAK_COLUMNS):
+            copy[i, column] = peaks[i, column]
+
+
+@device_function
+def close_gaps(peaks, number):  # type: ignore[no-untyped-def]
+    """Move the rows of a table of peaks over those of dropped ones; return how many are left."""
+    left = 0
+    for i in range(number):
+        if peaks[i, table.STATUS] != _DROPPED:
+            if left < i:
+                for column in range(table.PEAK_COLUMNS):
+                    peaks[left, column] = peaks[i, column]
+            left += 1
+    for i in range(left, number):
+        for column in range(table.PEAK_COLUMNS):
+            peaks[i, column] = math.nan
+    return left
+
+
+@inlined_function
+def refine_group(  # type: ignore[no-untyped-def]
+    q, intensity, sigma, background, residual, peaks, order, group, end, shape, turn, poisson,
+    scaled, all_precision, all_weighted, x, y, second, evidence, rows, workspace,
+):  # fmt: skip
+    """Fit the peaks of a group and write them, but those that their neighbours explain.
+
+    all_precision, all_weighted : inverse variance of the asymmetry that all groups show, and the
+        asymmetry times that
+
+    Returns
+    -------
+    objective, free
+        What the fit made least, and the number of its parameters without the asymmetry; NaN
+        where there is no fit: then nothing was written.
+    """
+    asymmetric = shape in (ASYMMETRIC, BEST)
+    released = turn != _SYMMETRIC
+    with_satellites = turn in (_SYMMETRIC, _COMPLETE)
+    first, points = order[_FIRST, group], order[_POINTS, group]
+    while True:
+        size = 0
+        satellites = 0
+        unit = math.inf
+        for j in range(group, end):
+            row = order[_PEAK, j]
+            if peaks[row, table.STATUS] != _DROPPED and (
+                with_satellites or order[_SATELLITE, j] == 0
+            ):
+                order[_MEMBERS, size] = row
+                if turn == _COMPLETE and order[_SATELLITE, j] != 0:
+                    satellites |= 1 << size
+                size += 1
+                unit = min(unit, peaks[row, table.FWHM])
+        members = order[_MEMBERS, :size]
+        if size == 0:
+            return 0.0, 0
+        n = fit.parameters_of(size, asymmetric)
+        if points <= n:
+            return math.nan, 0
+        for k in range(size):
+            add_profile(q, peaks[members[k]], 1.0, x, residual)
+        counting = 0.0
+        if poisson:
+            last = first + points
+            counting = counts_per_unit(
+                intensity[first:last], background[first:last], sigma[first:last], x
+            )
+        origin = peaks[members[0], table.Q]
+        for i in range(points):
+            x[i] = (q[first + i] - origin) / unit
+            y[i] = residual[first + i]
+            if poisson:
+                second[i] = intensity[first + i] + background[first + i] - y[i]
+            else:
+                second[i] = 1.0 / sigma[first + i]
+        asymmetry = expected = precision = 0.0
+        if turn == _ALONE:
+            precision = 1.0 / (_ASYMMETRY_SPREAD * _ASYMMETRY_SPREAD)
+        elif released:
+            precision = all_precision - evidence[_PRECISION, group]
+            others = all_weighted - evidence[_PRECISION, group] * evidence[_VALUE, group]
+            expected = others / precision if precision > 0.0 else 0.0
+            asymmetry = all_weighted / all_precision
+        status = codes.FIT_SINGULAR
+        objective = chi2 = 0.0
+        best = profile_fit.PSEUDO_VOIGT
+        least = math.inf
+        attempts = 4 if shape == BEST and turn == _SYMMETRIC else 1
+        for attempt in range(attempts):
+            form = attempt if attempts > 1 else shape
+            if attempt == 3:
+                if best == profile_fit.PSEUDO_VOIGT:
+                    break
+                form = best
+            start_group(
+                peaks, members, origin, unit, asymmetric, released, asymmetry, form, workspace
+            )
+            status, objective, chi2 = fit.fit_joint(
+                x[:points], y[:points], second[:points], counting, size, asymmetric, expected,
+                precision, rows, workspace,
+            )  # fmt: skip
+            free = free_parameters(n, workspace)
+            criterion = objective + free * math.log(float(points))
+            if status == codes.FIT_CONVERGED and criterion < least:
+                least = criterion
+                best = form
+        if status != codes.FIT_CONVERGED or (poisson and not counting > 0.0):
+            # Satellites that cannot be told from their neighbours are none.
+            for k in range(size):
+                if satellites >> k & 1:
+                    peaks[members[k], table.STATUS] = _DROPPED
+                else:
+                    add_profile(q, peaks[members[k]], -1.0, x, residual)
+            if satellites == 0:
+                return math.nan, 0
+            continue
+        free = free_parameters(n, workspace)
+        chi2 /= points - free
+        gone = vanished(members, n, satellites, chi2, workspace)
+        for k in range(size):
+            line = peaks[members[k]]
+            if gone < 0:
+                write_peak(line, k, n, asymmetric, origin, unit, chi2, scaled, workspace)
+            elif gone == k:
+                line[table.STATUS] = _DROPPED
+                continue
+            add_profile(q, line, -1.0, x, residual)
+        if gone < 0:
+            if asymmetric:
+                note_asymmetry(n, expected, precision, chi2, group, workspace, evidence)
+            return objective, free - 1 if released else free
+
+
 @curve_kernel
 def refine(
     q: Row,
@@ -323,7 +537,6 @@ def refine(
     n_peaks: Output,
     shape: Shared,
     window: Shared,
-    asymmetry_sigmas: Shared,
     poisson: Shared,
     scaled: Shared,
     x: Scratch,
@@ -331,6 +544,7 @@ def refine(
     second: Scratch,
     order: Order,
     evidence: Evidence,
+    kept: Kept,
     rows: fit.Derivatives,
     workspace: fit.Workspace,
 ) -> None:
@@ -340,150 +554,67 @@ def refine(
     intensity, sigma, background, residual : (points,) float64, the curve's own unit
     shape : 0 Gaussian, 1 Lorentzian, 2 pseudo-Voigt, 3 asymmetric, 4 the best of them
     window : half the window of a peak in FWHM
-    asymmetry_sigmas : significance at which a curve counts as asymmetric
     poisson : whether the likelihood of the counts is made greatest
     scaled : whether uncertainties are scaled by sqrt(reduced chi-squared)
     """
     number, narrow = sort_peaks(peaks, n_peaks[0], order, evidence[0])
     form_groups(peaks, number, narrow, window, order)
-    for i in range(q.shape[0]):
-        residual[i] = intensity[i]
+    satellites = mark_windows(q, peaks, number, window, order)
     for j in range(number):
-        add_profile(q, peaks[order[_PEAK, j]], -1.0, x, residual)
-
-    asymmetric = shape == ASYMMETRIC or shape == BEST
-    released = False
-    rounds = 1 + _ASYMMETRIC_ROUNDS if asymmetric else 1
-    fitted_points = 0
-    total_precision = total_weighted = 0.0
-    for turn in range(rounds):
-        if turn == 1:
-            for j in range(number):
-                total_precision += evidence[_PRECISION, j]
-                total_weighted += evidence[_PRECISION, j] * evidence[_VALUE, j]
-            needed = asymmetry_sigmas * asymmetry_sigmas
-            if shape == BEST:
-                needed = math.log(max(2.0, float(fitted_points)))
-            if not total_weighted * total_weighted > needed * total_precision:
+        evidence[_VALUE, j] = 0.0
+        evidence[_PRECISION, j] = 0.0
+    rounds = 1
+    if shape in (ASYMMETRIC, BEST):
+        rounds = _COMPLETE + 1 if satellites > 0 else _SHARED + 1
+    precision = weighted = 0.0
+    all_points = 0
+    turn = 0
+    symmetric_objective = asymmetric_objective = math.nan
+    symmetric_parameters = asymmetric_parameters = 0
+    while turn < rounds:
+        if turn in (_ALONE, _SHARED):
+            precision, weighted = sum_of_evidence(evidence, number)
+            gain = weighted * weighted / precision if precision > 0.0 else 0.0
+            hidden = turn == _ALONE and satellites > 0
+            # Only what asymmetric profiles can win pays for trying them.
+            if not (hidden or gain > math.log(float(max(2, all_points)))):
                 break
-            released = True
+        if turn == _ALONE:
+            copy_rows(peaks, kept, n_peaks[0])
+        if turn != _SHARED:
+            take_all_away(q, intensity, peaks, order, number, turn != _ALONE, x, residual)
+        objective = 0.0
+        parameters = 0
         group = 0
         while group < number:
             end = end_of_group(order, group, number)
-            # Dropped peaks stand behind the others of their group.
-            size = end - group
-            while size > 0 and peaks[order[_PEAK, group + size - 1], table.STATUS] == _DROPPED:
-                size -= 1
-            if turn == 0:
-                evidence[_VALUE, group:end] = 0.0
-                evidence[_PRECISION, group:end] = 0.0
-            while size > 0:
-                members = order[_PEAK, group : group + size]
-                low = math.inf
-                high = -math.inf
-                unit = math.inf
-                for k in range(size):
-                    line = peaks[members[k]]
-                    low = min(low, line[table.Q] - window * line[table.FWHM])
-                    high = max(high, line[table.Q] + window * line[table.FWHM])
-                    unit = min(unit, line[table.FWHM])
-                first = lower_bound(q, low)
-                points = lower_bound(q, high) - first
-                n = fit.parameters_of(size, asymmetric)
-                if points <= n:
-                    break
-                for k in range(size):
-                    add_profile(q, peaks[members[k]], 1.0, x, residual)
-                counting = 0.0
-                if poisson:
-                    last = first + points
-                    counting = counts_per_unit(
-                        intensity[first:last], background[first:last], sigma[first:last], x
-                    )
-                origin = peaks[members[0], table.Q]
-                for i in range(points):
-                    x[i] = (q[first + i] - origin) / unit
-                    y[i] = residual[first + i]
-                    if poisson:
-                        second[i] = intensity[first + i] + background[first + i] - y[i]
-                    else:
-                        second[i] = 1.0 / sigma[first + i]
-                prior = precision = 0.0
-                if released:
-                    precision = total_precision - evidence[_PRECISION, group]
-                    own = evidence[_PRECISION, group] * evidence[_VALUE, group]
-                    prior = (total_weighted - own) / precision if precision > 0.0 else 0.0
-                    asymmetry = total_weighted / total_precision
+            if evidence[_PRECISION, group] >= 0.0:
+                least, free = refine_group(
+                    q, intensity, sigma, background, residual, peaks, order, group, end, shape,
+                    turn, poisson, scaled, precision, weighted, x, y, second, evidence, rows,
+                    workspace,
+                )  # fmt: skip
+                if turn == _SYMMETRIC and math.isnan(least):
+                    evidence[_PRECISION, group] = _NO_FIT
                 else:
-                    asymmetry = 0.0
-                status = codes.FIT_SINGULAR
-                chi2 = 0.0
-                best = profile_fit.PSEUDO_VOIGT
-                least = math.inf
-                for attempt in range(4 if shape == BEST else 1):
-                    form = shape
-                    if shape == BEST:
-                        form = attempt if attempt < 3 else best
-                        if attempt == 3 and best == profile_fit.PSEUDO_VOIGT:
-                            break
-                    start_group(
-                        peaks, members, origin, unit, asymmetric, released, asymmetry, form,
-                        workspace,
-                    )  # fmt: skip
-                    status, objective, chi2 = fit.fit_joint(
-                        x[:points], y[:points], second[:points], counting, size, asymmetric,
-                        prior, precision, rows, workspace,
-                    )  # fmt: skip
-                    free = free_parameters(n, workspace)
-                    criterion = objective + free * math.log(float(points))
-                    if status == codes.FIT_CONVERGED and criterion < least:
-                        least = criterion
-                        best = form
-                if status != codes.FIT_CONVERGED or (poisson and not counting > 0.0):
-                    for k in range(size):
-                        add_profile(q, peaks[members[k]], -1.0, x, residual)
-                    break
-                gone = vanished(members, workspace)
-                if gone >= 0:
-                    row = members[gone]
-                    peaks[row, table.STATUS] = _DROPPED
-                    for k in range(size):
-                        if k != gone:
-                            add_profile(q, peaks[members[k]], -1.0, x, residual)
-                    for k in range(gone, size - 1):
-                        members[k] = members[k + 1]
-                    members[size - 1] = row
-                    size -= 1
-                    continue
-                if turn == 0:
-                    fitted_points += points
-                reduced = chi2 / (points - free_parameters(n, workspace))
-                for k in range(size):
-                    line = peaks[members[k]]
-                    write_peak(
-                        line, k, n, asymmetric, origin, unit, reduced, scaled, workspace
-                    )
-                    add_profile(q, line, -1.0, x, residual)
-                if asymmetric:
-                    before = evidence[_PRECISION, group]
-                    weighted = before * evidence[_VALUE, group]
-                    note_asymmetry(n, prior, precision, reduced, group, workspace, evidence)
-                    if released:
-                        total_precision += evidence[_PRECISION, group] - before
-                        total_weighted += (
-                            evidence[_PRECISION, group] * evidence[_VALUE, group] - weighted
-                        )
-                break
+                    objective += least
+                    parameters += free
+                    all_points += order[_POINTS, group] if turn == _SYMMETRIC else 0
             group = end
+        if turn == _SYMMETRIC:
+            symmetric_objective, symmetric_parameters = objective, parameters
+        elif turn != _ALONE:
+            asymmetric_objective, asymmetric_parameters = objective, parameters + 1
+        turn += 1
+        if math.isnan(objective):
+            break
+    if turn > _ALONE:
+        freedom = max(1, all_points - asymmetric_parameters)
+        unit = max(1.0, asymmetric_objective / freedom)
+        gain = (symmetric_objective - asymmetric_objective) / unit
+        more = asymmetric_parameters - symmetric_parameters
+        if turn < rounds or not gain > more * math.log(float(all_points)):
+            copy_rows(kept, peaks, n_peaks[0])
+            take_all_away(q, intensity, peaks, order, number, True, x, residual)
 
-    kept = 0
-    for i in range(n_peaks[0]):
-        if peaks[i, table.STATUS] != _DROPPED:
-            if kept < i:
-                for column in range(table.PEAK_COLUMNS):
-                    peaks[kept, column] = peaks[i, column]
-            kept += 1
-    for i in range(kept, n_peaks[0]):
-        for column in range(table.PEAK_COLUMNS):
-            peaks[i, column] = math.nan
-    n_peaks[0] = kept
+    n_peaks[0] = close_gaps(peaks, n_peaks[0])

@@ -36,9 +36,6 @@ class Refine(Stage):
     window: float = parameter(
         2.5, "Half the width of a peak's window.", unit="FWHM", gt=0.5, le=20.0
     )
-    asymmetry_sigmas: float = parameter(
-        3.0, "Significance at which a curve's lines count as asymmetric (asymmetric).", ge=0.0
-    )
     likelihood: Literal["normal", "poisson"] = parameter(
         "normal", "Least squares with sigma, or the likelihood of the counts behind it."
     )
@@ -60,7 +57,6 @@ class Refine(Stage):
             batch.n_peaks,
             _SHAPES[self.shape],
             self.window,
-            self.asymmetry_sigmas,
             self.likelihood == "poisson",
             self.scale_uncertainties,
         )
