@@ -50,8 +50,8 @@ _Y = _SIDE + 1
 _SECOND = _SIDE + 2
 _MODEL = _SIDE + 3
 _GAUSSIAN = _SIDE + 4
-_ROWS = _SIDE + 5
-Derivatives = Annotated[FloatArray, ScratchOf((_ROWS, BLOCK))]
+DERIVATIVES = (_SIDE + 5, BLOCK)
+Derivatives = Annotated[FloatArray, ScratchOf(DERIVATIVES)]
 
 _LN2 = math.log(2.0)
 
@@ -289,7 +289,7 @@ def fit_joint(  # type: ignore[no-untyped-def]
         width below it.
     expected_asymmetry, precision
         What is known of it beforehand, and its inverse variance; 0.0 for nothing.
-    rows : (_ROWS, BLOCK) float64
+    rows : DERIVATIVES float64
         Working memory.
     workspace : (WORKSPACE,) float64
         On entry the starting parameters first, and their bounds from LOWER and UPPER on; on
@@ -346,18 +346,16 @@ def fit_joint(  # type: ignore[no-untyped-def]
                 p[i] = trial[i]
             for i in range(side * side):
                 matrix[i] = trial_matrix[i]
-        elif objective < math.inf and status != codes.FIT_CONVERGED:
+        elif objective < math.inf:
             damping *= growth
             growth *= 2.0
             if damping > 1e12:
                 # No step in any direction lowers chi-squared: this is the minimum to rounding.
                 status = codes.FIT_CONVERGED
+                break
         else:
-            # Nothing was to be gained, or the start has no chi-squared.
-            if objective == math.inf:
-                status = codes.FIT_SINGULAR
-            break
-        if status == codes.FIT_CONVERGED:
+            # The start itself has no chi-squared.
+            status = codes.FIT_SINGULAR
             break
         for i in range(n):
             low = p[i] <= lower[i] and gradient[i] <= 0.0
@@ -383,7 +381,11 @@ def fit_joint(  # type: ignore[no-untyped-def]
         predicted += expected
         unit = max(1.0, objective / x.shape[0])
         if expected < _CONVERGED * unit and damping < 1e-2:
+            # The last step needs no other look: what it changes is below rounding.
             status = codes.FIT_CONVERGED
+            for i in range(n):
+                p[i] = trial[i]
+            break
     if status == codes.FIT_NOT_CONVERGED and expected < _NEARLY_CONVERGED * unit:
         status = codes.FIT_CONVERGED
     if status != codes.FIT_SINGULAR and not invert(matrix, n, pinned, factor, step, covariance):

@@ -252,7 +252,11 @@ def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-
         predicted += expected
         unit = max(1.0, chi2 / x.shape[0])
         if expected < _CONVERGED * unit and damping < 1e-2:
+            # The last step needs no other look: what it changes is below rounding.
             status = codes.FIT_CONVERGED
+            for i in range(n):
+                p[i] = trial[i]
+            break
         # Steps are rarely refused: the equations come with chi-squared, in one pass.
         gaussian_row(x, trial, gaussians)
         trial_chi2 = normal_equations(x, y, weight, trial, trial_matrix, trial_gradient, gaussians)
@@ -267,14 +271,13 @@ def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-
             # H.B. Nielsen (1999): the better the model predicted, the less damping.
             damping = max(damping * max(0.1, 1.0 - gain * gain * gain), 1e-12)
             growth = 2.0
-        elif status != codes.FIT_CONVERGED:
+        else:
             damping *= growth
             growth *= 2.0
             if damping > 1e12:
                 # No step in any direction lowers chi-squared: this is the minimum to rounding.
                 status = codes.FIT_CONVERGED
-        if status == codes.FIT_CONVERGED:
-            break
+                break
     if status == codes.FIT_NOT_CONVERGED and expected < _NEARLY_CONVERGED * unit:
         status = codes.FIT_CONVERGED
     if status != codes.FIT_SINGULAR and not invert(matrix, pinned, factor, step, covariance):

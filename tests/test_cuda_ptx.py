@@ -19,10 +19,15 @@ from gpusaxs.io.nxcansas_writer import write_stack
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.simulate import simulate
+from gpusaxs.stages.find_peak import FindPeak
+from gpusaxs.stages.noise import Noise
+from gpusaxs.stages.process_peak import ProcessPeak
+from gpusaxs.stages.refine import Refine
 
 MOST_LOCAL_BYTES = 1024
 COPY_ALONE = {"restart_search"}
 CAPABILITIES = [(8, 0), (9, 0), (10, 0)]
+REFINED = Pipeline(stages=(Noise(), FindPeak(), ProcessPeak(), Refine()))
 REPLACED = ("cut.trim_edges=true", "process_peak.scale_uncertainties=true", "filter.replace=true")
 
 
@@ -103,11 +108,11 @@ def launched(tmp_path_factory):
         ),
     ]
     for q in (curves.q, np.tile(curves.q, (4, 1)) - 1e-3 * np.arange(4)[:, np.newaxis]):
-        for changes in settings:
+        standard = Pipeline.load("standard")
+        for pipeline in (REFINED, *(standard.with_settings(changes) for changes in settings)):
             batch = SampleBatch.from_arrays(
                 list("abcd"), q, curves.intensity, curves.sigma, backend
             )
-            pipeline = Pipeline.load("standard").with_settings(changes)
             Runtime(backend, pipeline=pipeline).run_on(batch)
         launch_find_peaks(batch)
     return backend.launched
