@@ -263,6 +263,21 @@ def invert(matrix, n, pinned, factor, column, covariance):  # type: ignore[no-un
     return True
 
 
+@device_function
+def release_eta(n, workspace):  # type: ignore[no-untyped-def]
+    """Let the covariance be that with eta free: see `gpusaxs.kernels.profile_fit.release_eta`."""
+    square = side_of(n) * side_of(n)
+    pinned = workspace[PINNED : PINNED + n]
+    kept = pinned[ETA]
+    if kept != 0.0 and workspace[LOWER + ETA] < workspace[UPPER + ETA]:
+        pinned[ETA] = 0.0
+        matrix = workspace[MATRIX : MATRIX + square]
+        factor = workspace[FACTOR : FACTOR + square]
+        column = workspace[_STEP : _STEP + n]
+        invert(matrix, n, pinned, factor, column, workspace[COVARIANCE : COVARIANCE + square])
+        pinned[ETA] = kept
+
+
 @inlined_function
 def fit_joint(  # type: ignore[no-untyped-def]
     x, y, second, counting, peaks, asymmetric, expected_asymmetry, precision, rows, workspace

@@ -90,9 +90,6 @@ def write_fit(line, workspace, origin, unit, chi2, points):  # type: ignore[no-u
     line[table.HEIGHT] = height
     line[table.HEIGHT_SIGMA] = math.sqrt(c[fit.HEIGHT * n + fit.HEIGHT])
     line[table.AREA] = unit * fit.profile_area(height, fwhm, eta)
-    places = (fit.HEIGHT, fit.FWHM, fit.ETA)
-    variance = fit.area_variance(height, fwhm, eta, c, n, places)
-    line[table.AREA_SIGMA] = unit * math.sqrt(max(0.0, variance))
     line[table.ETA] = eta
     eta_variance = c[fit.ETA * n + fit.ETA]
     line[table.ETA_SIGMA] = math.sqrt(eta_variance) if eta_variance > 0.0 else math.nan
@@ -100,6 +97,9 @@ def write_fit(line, workspace, origin, unit, chi2, points):  # type: ignore[no-u
     line[table.SLOPE] = p[fit.SLOPE] / unit
     free = n - 1 if fixed else n
     line[table.REDUCED_CHI2] = chi2 / (points - free)
+    fit.release_eta(workspace)
+    variance = fit.area_variance(height, fwhm, eta, c, n, (fit.HEIGHT, fit.FWHM, fit.ETA))
+    line[table.AREA_SIGMA] = unit * math.sqrt(max(0.0, variance))
 
 
 @device_function

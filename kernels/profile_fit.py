@@ -35,7 +35,11 @@ WORKSPACE = 8 * PARAMETERS + 4 * _SQUARE
 # Where they begin. (A function on a GPU cannot return a slice.)
 LOWER = 2 * PARAMETERS
 UPPER = 3 * PARAMETERS
-COVARIANCE = 8 * PARAMETERS + 3 * _SQUARE
+_PINNED = 6 * PARAMETERS
+_MATRIX = 8 * PARAMETERS
+_FACTOR = _MATRIX + _SQUARE
+_TRIAL_MATRIX = _MATRIX + 2 * _SQUARE
+COVARIANCE = _MATRIX + 3 * _SQUARE
 Workspace = Annotated[FloatArray, ScratchOf((WORKSPACE,))]
 
 _LN2 = math.log(2.0)
@@ -214,11 +218,11 @@ def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-
     upper = workspace[UPPER : UPPER + n]
     gradient = workspace[4 * n : 5 * n]
     step = workspace[5 * n : 6 * n]
-    pinned = workspace[6 * n : 7 * n]
+    pinned = workspace[_PINNED : _PINNED + n]
     trial_gradient = workspace[7 * n : 8 * n]
-    matrix = workspace[8 * n : 8 * n + _SQUARE]
-    factor = workspace[8 * n + _SQUARE : 8 * n + 2 * _SQUARE]
-    trial_matrix = workspace[8 * n + 2 * _SQUARE : COVARIANCE]
+    matrix = workspace[_MATRIX:_FACTOR]
+    factor = workspace[_FACTOR:_TRIAL_MATRIX]
+    trial_matrix = workspace[_TRIAL_MATRIX:COVARIANCE]
     covariance = workspace[COVARIANCE:WORKSPACE]
 
     damping = 1e-3
@@ -305,6 +309,23 @@ def invert(matrix, pinned, factor, column, covariance):  # type: ignore[no-untyp
             free = pinned[i] == 0.0 and pinned[j] == 0.0
             covariance[i * PARAMETERS + j] = column[i] if free else 0.0
     return True
+
+
+@device_function
+def release_eta(workspace):  # type: ignore[no-untyped-def]
+    """Let the covariance be that with eta free, where a fit has pinned it at a limit.
+
+    With the shape taken for known an area would look far better known than it is.
+    """
+    pinned = workspace[_PINNED : _PINNED + PARAMETERS]
+    kept = pinned[ETA]
+    if kept != 0.0 and workspace[LOWER + ETA] < workspace[UPPER + ETA]:
+        pinned[ETA] = 0.0
+        matrix = workspace[_MATRIX:_FACTOR]
+        factor = workspace[_FACTOR:_TRIAL_MATRIX]
+        column = workspace[5 * PARAMETERS : 6 * PARAMETERS]
+        invert(matrix, pinned, factor, column, workspace[COVARIANCE:WORKSPACE])
+        pinned[ETA] = kept
 
 
 @device_function

@@ -317,8 +317,6 @@ def write_peak(line, k, n, asymmetric, origin, unit, chi2, scaled, workspace):  
     line[table.HEIGHT] = height
     line[table.HEIGHT_SIGMA] = grow * math.sqrt(c[h * side + h])
     line[table.AREA] = unit * profile_fit.profile_area(height, fwhm, eta)
-    variance = profile_fit.area_variance(height, fwhm, eta, c, side, (h, w, fit.ETA))
-    line[table.AREA_SIGMA] = grow * unit * math.sqrt(max(0.0, variance))
     line[table.ETA] = eta
     variance = c[fit.ETA * side + fit.ETA]
     line[table.ETA_SIGMA] = grow * math.sqrt(variance) if variance > 0.0 else math.nan
@@ -339,6 +337,23 @@ def write_peak(line, k, n, asymmetric, origin, unit, chi2, scaled, workspace):  
     if is_at_bound(m, workspace) or is_at_bound(w, workspace):
         status = codes.FIT_BOUND_HIT
     line[table.STATUS] = status
+
+
+@device_function
+def write_area_sigma(line, k, n, chi2, unit, scaled, workspace):  # type: ignore[no-untyped-def]
+    """Write the uncertainty of a peak's area; the covariance has to be that with eta free."""
+    side = fit.side_of(n)
+    c = workspace[fit.COVARIANCE : fit.COVARIANCE + side * side]
+    place = fit.FIRST + fit.A_PEAK * k
+    height, fwhm, eta = (
+        workspace[place + fit.HEIGHT],
+        workspace[place + fit.FWHM],
+        workspace[fit.ETA],
+    )
+    places = (place + fit.HEIGHT, place + fit.FWHM, fit.ETA)
+    variance = profile_fit.area_variance(height, fwhm, eta, c, side, places)
+    grow = math.sqrt(chi2) if scaled else 1.0
+    line[table.AREA_SIGMA] = grow * unit * math.sqrt(max(0.0, variance))
 
 
 @device_function
@@ -521,6 +536,9 @@ def refine_group(  # type: ignore[no-untyped-def]
                 continue
             add_profile(q, line, -1.0, x, residual)
         if gone < 0:
+            fit.release_eta(n, workspace)
+            for k in range(size):
+                write_area_sigma(peaks[members[k]], k, n, chi2, unit, scaled, workspace)
             if asymmetric:
                 note_asymmetry(n, expected, precision, chi2, group, workspace, evidence)
             return objective, free - 1 if released else free
