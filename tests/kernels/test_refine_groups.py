@@ -181,6 +181,17 @@ def test_what_an_asymmetric_line_leaves_over_is_no_peak():
     np.testing.assert_allclose(rows[:, table.ASYMMETRY], 0.6, atol=0.1)
 
 
+def test_a_faint_neighbour_of_an_asymmetric_line_stays_a_peak():
+    neighbour = (0.677, 0.04, 40.0)
+    intensity = noisy(*LINES, neighbour, sigma=0.5, asymmetry=0.4)
+    rows, _ = refined(intensity, [*STARTS, row_of(*neighbour)], shape=kernel.ASYMMETRIC)
+    assert len(rows) == 4
+    errors = rows[:, [table.Q_SIGMA, table.FWHM_SIGMA, table.HEIGHT_SIGMA]]
+    truth = np.array([*LINES, neighbour])
+    assert (abs(rows[:, [table.Q, table.FWHM, table.HEIGHT]] - truth) < 4.0 * errors).all()
+    np.testing.assert_allclose(rows[:, table.ASYMMETRY], 0.4, atol=0.05)
+
+
 def test_symmetric_lines_stay_symmetric_and_a_faint_neighbour_stays_a_peak():
     neighbour = (0.68, 0.04, 30.0)
     intensity = noisy(*LINES, neighbour, sigma=0.5)
