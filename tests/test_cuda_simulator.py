@@ -23,6 +23,7 @@ from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import Sample
 from gpusaxs.simulate import simulate
+from gpusaxs.stages.refine import Refine
 
 RESULTS = (
     "start", "stop", "status", "intensity", "sigma", "background", "residual", "search", "noise",
@@ -36,8 +37,10 @@ FITTED = (
     (table.HEIGHT, table.HEIGHT_SIGMA),
     (table.AREA, table.AREA_SIGMA),
 )
+REFINED = "refined"
 VARIANTS = {
     "standard": (),
+    REFINED: ("process_peak.shape=lorentzian",),
     "power law and moving average": (
         "background.mode=power_law",
         "filter.method=moving_average",
@@ -115,6 +118,8 @@ def everything_computed(backend):
     for variant, pipeline in PIPELINES.items():
         batch = SampleBatch.from_samples(curves_of_several_lengths(), backend)
         Runtime(backend, pipeline=pipeline).run_on(batch)
+        if variant == REFINED:
+            Refine(shape="best", likelihood="poisson").launch(batch, batch.live_rows())
         for name in RESULTS:
             computed[f"{variant}: {name}"] = backend.to_host(getattr(batch, name))
     batch = SampleBatch.from_samples(curves_of_several_lengths(), backend)
