@@ -12,6 +12,7 @@ from benchmarks.archive import measure_archives
 from benchmarks.curves import COUNTS, LINES, seven_line_curves
 from benchmarks.formats import ROUNDS as FORMAT_ROUNDS
 from benchmarks.formats import measure_formats
+from benchmarks.markdown import table
 from benchmarks.measure import Report, measure
 from benchmarks.test_limits import memory_ratio
 
@@ -36,19 +37,6 @@ def stage_shares(report: Report) -> dict[str, float]:
     rest = shares.pop("all else")
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
     return ordered | {"all else (scheduling, copies, tables)": rest}
-
-
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Return a Markdown table; all columns but the first to the right."""
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-
-    def line(row: tuple[str, ...] | list[str]) -> str:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        return "| " + " | ".join(cells) + " |"
-
-    return "\n".join([line(head), line(rule), *map(line, rows)])
 
 
 def markdown(report: Report) -> str:

@@ -11,6 +11,8 @@ from benchmarks.archive import (
     of_texts_in_memory,
 )
 
+pytestmark = pytest.mark.alone
+
 TRIALS = 4
 # With few blocks, and for a second or two, more than for an archive: see RESULTS.md.
 STACK = 1.6

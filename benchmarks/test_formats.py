@@ -5,6 +5,8 @@ import pytest
 from benchmarks.archive import make_texts
 from benchmarks.formats import single_rates, stack_speeds, text_rate
 
+pytestmark = pytest.mark.alone
+
 TRIALS = 4
 
 

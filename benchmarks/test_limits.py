@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 TRIALS = 5
 IMPORT_SECONDS = 0.15
 HELP_SECONDS = 0.4

@@ -6,6 +6,8 @@ from benchmarks.curves import seven_line_curves
 from benchmarks.runtime import bookkeeping, empty_pipeline, small_calls
 from gpusaxs.pipeline import Pipeline
 
+pytestmark = pytest.mark.alone
+
 TRIALS = 6
 SHARE = 0.03
 MICROSECONDS = 20.0

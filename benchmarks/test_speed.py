@@ -7,6 +7,8 @@ from benchmarks import peers
 from benchmarks.curves import seven_line_curves
 from benchmarks.measure import kernels_beside_scipy, run_gpusaxs, seconds, shares_of_time
 
+pytestmark = pytest.mark.alone
+
 LEAST_RATIO = 25.0
 ROUNDS = 3
 

@@ -7,10 +7,12 @@ kernel sources, so any change starts a fresh one.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,8 +82,21 @@ class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
     _locator_classes = [_Locator]  # noqa: RUF012
 
 
+@contextmanager
+def alone_in(path: Path) -> Iterator[None]:
+    """Hold off all other threads and processes that write to a folder in this way."""
+    with open(path / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 class _KernelCache(Cache):  # type: ignore[misc]
     _impl_class = _Impl
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a compiled function; one process at a time, or two take the same file for theirs."""
+        with alone_in(Path(self.cache_path)):
+            super().save_overload(sig, data)
 
 
 def enable(dispatcher: Any) -> Any:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Half of what is usual: other examples are drawn in every run. Tests that need more say so.
-settings.register_profile("suite", max_examples=50)
+# Half of what is usual: other examples are drawn in every run. Tests that need more say so. How
+# long an example takes is up to what else runs.
+settings.register_profile("suite", max_examples=50, deadline=None)
 settings.load_profile("suite")
 
 MEASURED = Path(__file__).parents[2] / "shared" / "data"

@@ -193,6 +193,7 @@ def test_settings_change_parameters(curves):
     assert set(strict.samples["verdict"].to_pylist()) == {"none"}
 
 
+@pytest.mark.alone
 def test_importing_gpusaxs_is_quick_and_loads_neither_numba_nor_cupy():
     code = (
         "import sys, time; began = time.perf_counter(); import gpusaxs\n"

@@ -192,6 +192,31 @@ def test_a_missing_first_line_has_no_height() -> None:
         assert not lowest["visible"]
 
 
+def test_the_first_two_lines_can_be_missing_and_the_third_is_there_then() -> None:
+    plain = simulate(60, seed=30, phases=["Pn-3m"])
+    simulation = simulate(60, seed=30, phases=["Pn-3m"], perturbations=["first_two_missing"])
+    lines = simulation.lines.to_pylist()
+    for name in simulation.truth.column("id").to_pylist():
+        heights = [line["height"] for line in lines if line["id"] == name]
+        assert heights[:2] == [0.0, 0.0]
+        assert heights[2] > 0.0
+        assert max(heights) > 0.0
+    assert plain.lines["q"].equals(simulation.lines["q"])
+
+
+def test_each_perturbation_befalls_its_share_of_the_curves_apart_from_the_others() -> None:
+    asked = {"offset": 0.3, "first_two_missing": 0.1, "wrong_sigma": 1.0, "step": 0.0}
+    few = simulate(400, seed=31, points=100, perturbations=asked)
+    names = [set(row.split()) for row in few.truth["perturbations"].to_pylist()]
+    assert all("wrong_sigma" in row and "step" not in row for row in names)
+    assert 90 < sum("offset" in row for row in names) < 150
+    assert 20 < sum("first_two_missing" in row for row in names) < 65
+    assert 3 < sum({"offset", "first_two_missing"} <= row for row in names) < 25
+    more = simulate(400, seed=31, points=100, perturbations=asked | {"step": 0.5})
+    found = [set(row.split()) for row in more.truth["perturbations"].to_pylist()]
+    assert [row - {"step"} for row in found] == names
+
+
 @pytest.mark.parametrize("name", PERTURBATIONS)
 def test_every_perturbation_changes_the_curve_and_keeps_the_answer(name: str) -> None:
     plain, perturbed = simulate(10, seed=17), simulate(10, seed=17, perturbations=[name])
@@ -317,6 +342,8 @@ def test_counts_can_be_a_range() -> None:
         ({"phases": []}, "Expected phases out of"),
         ({"negative_kinds": ["sphere"]}, "Expected negative_kinds out of"),
         ({"perturbations": ["tilted"]}, "Expected perturbations out of"),
+        ({"perturbations": {"tilted": 0.1}}, "Expected perturbations out of"),
+        ({"perturbations": {"offset": 1.1}}, "Expected the shares"),
         ({"negatives": 0.8, "coexistence": 0.5}, "a sum of 1 at most"),
         ({"phases": ["lamellar"], "coexistence": 0.5}, "two phases or more"),
         ({"grid": "logarithmic"}, "Expected grid"),

@@ -15,7 +15,7 @@ from gpusaxs.simulate.recipe import Lines, Recipe, log_uniform
 
 FloatArray = NDArray[np.float64]
 
-PERTURBATIONS = (
+COMMON_PERTURBATIONS = (
     "asymmetric",
     "offset",
     "first_missing",
@@ -27,6 +27,7 @@ PERTURBATIONS = (
     "wrong_sigma",
     "correlated",
 )
+PERTURBATIONS = (*COMMON_PERTURBATIONS, "first_two_missing")
 BONNET = 1.279  # a(Im-3m) / a(Pn-3m) of two surfaces that bend into each other
 _POINTS_A_FWHM = 3.0
 _WIDEST = 0.035
@@ -117,12 +118,13 @@ def draw_lines(
     phase: Phase,
     first_q: float,
     widths: tuple[float, float],
+    certain: int = 2,
 ) -> Lines:
     """Reflections of a phase; the strongest has height one.
 
     Integrated intensities are multiplicity x |F|^2 x Lorentz factor q^-2 x Debye-Waller factor
     (e^-0.2 to e^-4 at the sixth line) x a lognormal number for the structure inside the cell;
-    beyond the second line one in twelve is absent.
+    beyond the first `certain` lines one in twelve is absent.
     """
     centres = first_q * phase.positions / phase.positions[0]
     kept = centres < q[-1] + 5.0 * widths[0]
@@ -139,7 +141,7 @@ def draw_lines(
         * rng.lognormal(0.0, rng.uniform(0.3, 0.9), centres.size)
     )
     absent = rng.random(centres.size) < 1.0 / 12.0
-    absent[:2] = False
+    absent[:certain] = False
     heights = np.where(absent, 0.0, areas / fwhm)
     inside = centres < q[-1] - fwhm
     return Lines(
@@ -217,14 +219,14 @@ def draw_bragg(
         pair = (phases[int(rng.integers(len(phases)))],)
     first_q = draw_first_q(rng, q, pair[0])
     widths = draw_widths(rng, q, first_q)
-    lines = draw_lines(rng, q, pair[0], first_q, widths)
+    missing = 2 if "first_two_missing" in perturbations else int("first_missing" in perturbations)
+    lines = draw_lines(rng, q, pair[0], first_q, widths, certain=max(2, missing + 1))
     lattices = [float(2.0 * np.pi * pair[0].positions[0] / first_q)]
     if len(pair) == 2:
         second, lattice = draw_second(rng, q, (pair[0], pair[1]), first_q, widths)
         lines = lines.joined(second)
         lattices.append(lattice)
-    if "first_missing" in perturbations:
-        lines.height[0] = 0.0
+    lines.height[:missing] = 0.0
     inside = (lines.q > q[0]) & (lines.q < q[-1] - lines.fwhm)
     strongest = int(np.argmax(np.where(inside, lines.height, 0.0)))
     lines.height /= lines.height[strongest]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from gpusaxs.phases import PHASE_BY_NAME, PHASES, Phase
-from gpusaxs.simulate.bragg import PERTURBATIONS, draw_bragg
+from gpusaxs.simulate.bragg import COMMON_PERTURBATIONS, PERTURBATIONS, draw_bragg
 from gpusaxs.simulate.detector import split_pixels
 from gpusaxs.simulate.negatives import (
     HARD_NEGATIVES,
@@ -26,7 +26,7 @@ from gpusaxs.simulate.recipe import Recipe, log_uniform, signal_to_noise, visibl
 
 FloatArray = NDArray[np.float64]
 
-_PERTURBED = 0.2  # share of the hard curves that have one given perturbation
+_PERTURBED = 0.2  # share of the hard curves that have one given common perturbation
 TRUTH = pa.schema(
     [
         ("id", pa.string()),
@@ -125,7 +125,7 @@ def simulate(
     coexistence: float = 0.0,
     hard: bool = False,
     negative_kinds: Sequence[str] | None = None,
-    perturbations: Sequence[str] | None = None,
+    perturbations: Sequence[str] | Mapping[str, float] | None = None,
 ) -> Simulation:
     """Draw SAXS curves with a known answer.
 
@@ -152,12 +152,13 @@ def simulate(
     coexistence
         Share of the curves that have two.
     hard
-        Negatives come from the hard kinds too, and each perturbation befalls one in five of the
-        curves with a phase.
+        Negatives come from the hard kinds too, and each perturbation but ``first_two_missing``
+        befalls one in five of the curves with a phase.
     negative_kinds
         Kinds of negatives to draw from instead (`TAME_NEGATIVES`, `HARD_NEGATIVES`).
     perturbations
-        Names in `PERTURBATIONS`: all of these befall every curve with a phase instead.
+        Names in `PERTURBATIONS`: all of these befall every curve with a phase instead. A mapping
+        says which share of these curves each of its names befalls, one apart from another.
 
     Raises
     ------
@@ -168,7 +169,7 @@ def simulate(
     every_kind: tuple[str, ...] = TAME_NEGATIVES + HARD_NEGATIVES
     default_kinds = every_kind if hard else TAME_NEGATIVES
     kinds = _chosen(negative_kinds, every_kind, "negative_kinds", default_kinds)
-    always = _chosen(perturbations, PERTURBATIONS, "perturbations", ())
+    shares = None if perturbations is None else _shares(perturbations)
     if not (min(negatives, coexistence) >= 0.0 and negatives + coexistence <= 1.0):
         raise ValueError(
             "Expected negatives and coexistence, shares of the curves, with a sum of 1 at most. "
@@ -188,13 +189,14 @@ def simulate(
         rng = np.random.default_rng([seed, i, 0])
         share = rng.random()
         level = log_uniform(rng, *counts) if isinstance(counts, tuple) else counts
-        befallen = rng.random(len(PERTURBATIONS)) < _PERTURBED
+        befallen = rng.random(len(COMMON_PERTURBATIONS)) < _PERTURBED
         if share < negatives:
             recipe = draw_negative(rng, q, kinds[int(rng.integers(len(kinds)))])
         else:
-            chosen = tuple(np.array(PERTURBATIONS)[befallen].tolist()) if hard else ()
-            if perturbations is not None:
-                chosen = always
+            chosen = tuple(np.array(COMMON_PERTURBATIONS)[befallen].tolist()) if hard else ()
+            if shares is not None:
+                drawn_shares = np.random.default_rng([seed, i, 2]).random(shares.size)
+                chosen = tuple(np.array(PERTURBATIONS)[drawn_shares < shares].tolist())
             recipe = draw_bragg(rng, q, drawn, share < negatives + coexistence, chosen)
         unit = log_uniform(rng, 1e-3, 1e3)
         noise = np.random.default_rng([seed, i, 1])
@@ -227,6 +229,18 @@ def _chosen(
     if unknown or (not names and default != ()):
         raise ValueError(f"Expected {argument} out of {', '.join(known)}. Got {list(names)}.")
     return tuple(names)
+
+
+def _shares(perturbations: Sequence[str] | Mapping[str, float]) -> FloatArray:
+    """Share of the curves that each of `PERTURBATIONS` befalls; (perturbations,) float64."""
+    _chosen(tuple(perturbations), PERTURBATIONS, "perturbations", ())
+    if not isinstance(perturbations, Mapping):
+        perturbations = dict.fromkeys(perturbations, 1.0)
+    if not all(0.0 <= share <= 1.0 for share in perturbations.values()):
+        raise ValueError(
+            f"Expected the shares of perturbations from 0 to 1. Got {dict(perturbations)}."
+        )
+    return np.array([perturbations.get(name, 0.0) for name in PERTURBATIONS])
 
 
 def _measure(

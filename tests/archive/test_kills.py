@@ -16,6 +16,8 @@ import pytest
 from gpusaxs.archive.run import process_archive
 from gpusaxs.simulate import simulate
 
+pytestmark = pytest.mark.alone
+
 KILLS = 50
 OPTIONS = {"backend": "numpy", "workers": 1, "block_size": 1, "q_unit": "1/nm", "save_curves": True}
 

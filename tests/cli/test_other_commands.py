@@ -14,6 +14,7 @@ from gpusaxs.stages import stage_types
 PROGRAM = Path(sys.executable).with_name("gpusaxs")
 
 
+@pytest.mark.alone
 def test_help_comes_at_once():
     seconds = []
     for _ in range(3):

@@ -313,6 +313,7 @@ def test_a_cancelled_token_leaves_what_was_complete_and_marks_the_rest():
     assert {sample.reason for sample in done[6:]} == {"cancelled: beam lost"}
 
 
+@pytest.mark.alone
 def test_the_event_loop_is_never_blocked():
     samples = bragg_samples(400, points=600)
     Runtime("numpy", 2).run(samples[:20])

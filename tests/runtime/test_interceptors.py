@@ -107,6 +107,7 @@ def test_logging_tells_each_launch_at_its_level_and_errors_as_warnings(caplog):
     assert ("WARNING", "b over 2 curves: no way") in told
 
 
+@pytest.mark.alone
 def test_a_timeout_ends_a_function_between_curves_and_other_launches_go_on():
     seen = []
 
@@ -125,6 +126,7 @@ def test_a_timeout_ends_a_function_between_curves_and_other_launches_go_on():
     assert "longer than its timeout" in done[0].reason
 
 
+@pytest.mark.alone
 def test_a_timeout_ends_a_kernel_between_chunks(monkeypatch):
     class SlowDriver:
         """A kernel each of whose chunks takes ten milliseconds."""
@@ -158,18 +160,21 @@ def test_a_timeout_ends_a_kernel_between_chunks(monkeypatch):
     assert 1 <= slow.chunks < 10
 
 
+@pytest.mark.alone
 def test_a_stage_that_ends_late_by_itself_has_timed_out():
     stages = [Does(label="a", does=lambda batch, rows: time.sleep(0.03))]
     [sample] = run(stages, [Timeout(0.01)], plain_samples(1))
     assert sample.status & CurveStatus.TIMED_OUT
 
 
+@pytest.mark.alone
 def test_a_timeout_is_for_the_stages_it_names():
     stages = [Does(label="a", does=lambda batch, rows: time.sleep(0.03)), Does(label="b")]
     [sample] = run(stages, [Timeout(0.01, stages=["b"])], plain_samples(1))
     assert not sample.status.failed
 
 
+@pytest.mark.alone
 def test_the_shorter_of_two_timeouts_holds_and_none_outlives_its_launch():
     def slow(batch, rows):
         time.sleep(0.03)
@@ -244,6 +249,7 @@ def test_what_an_interceptor_raises_is_an_error_to_those_around_it_alone():
     assert sample.reason == "stage 'a' raised ValueError: not today"
 
 
+@pytest.mark.alone
 def test_a_timeout_changes_no_bit_of_the_curves_of_other_launches():
     naps = {"0": 0.6}
 

@@ -451,6 +451,7 @@ def test_a_cancel_ends_the_wait_for_what_another_launch_computes(cache):
     assert found[0].reason == "cancelled: beam lost"
 
 
+@pytest.mark.alone
 def test_a_timeout_ends_the_wait_for_what_another_launch_computes(cache):
     entered, opened = threading.Event(), threading.Event()
 

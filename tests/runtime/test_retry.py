@@ -263,6 +263,7 @@ def test_each_retry_is_told_with_its_rows_wait_and_error(pauses):
     assert told == [("picky", 1, 2, 0.5, "not yet"), ("picky", 1, 3, 1.0, "not yet")]
 
 
+@pytest.mark.alone
 def test_a_launch_that_timed_out_is_tried_again_by_halves(pauses):
     widths = []
 
