@@ -10,7 +10,8 @@ from pydantic import field_validator
 
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
-from gpusaxs.kernels.index_phase import LIMITS, index_phase
+from gpusaxs.kernels.bragg_lines import LIMITS
+from gpusaxs.kernels.index_phase import index_phase
 from gpusaxs.phases import PHASE_BY_NAME, PHASES
 from gpusaxs.stages.base import NO_REQUESTS, Part, Requests, Stage, parameter
 
@@ -19,6 +20,9 @@ _TRIED = {"lamellar": 12}
 _TRIED_DEFAULT = 6
 # Orders of a stack that are broader over their distance are lobes of a form factor.
 _BROADEST = {"lamellar": 0.25}
+# Lattice parameter of the second over that of the first, of minimal surfaces that bend into each
+# other (S.T. Hyde 1989).
+_BONNET = {("Pn-3m", "Im-3m"): 1.279, ("Pn-3m", "Ia-3d"): 1.576}
 _TWO_LINES_SUFFICE = ("lamellar", "hexagonal")
 
 
@@ -27,10 +31,12 @@ class Phase(Stage):
 
     Peaks that look like Bragg lines are matched one to one with the reflections of each phase;
     the match is scored as a log Bayes factor against "all peaks are spurious", in which missing
-    reflections count. The verdict is `identified` only with a lead over the runner-up.
+    reflections count, and those are looked for where they are expected. Where clear lines stay
+    unexplained, up to three phases may coexist. The verdict is `identified` only where the
+    probability of being right, which follows from the lead over all rivals, is high enough.
     """
 
-    reads: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "peaks"})
+    reads: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "search", "peaks"})
     may_write: ClassVar[frozenset[Part]] = frozenset({"phases"})
 
     phases: tuple[str, ...] = parameter(
@@ -60,18 +66,20 @@ class Phase(Stage):
     centre_by_q: float = parameter(
         0.002, "Uncertainty of a centre that no fit knows of: the q scale, over q.", ge=0.0
     )
-    min_score: float = parameter(14.0, "Log Bayes factor that a phase needs.")
-    min_score_two_lines: float = parameter(
-        4.0, "The same for a phase named from two lines, where no third one can be expected."
-    )
-    min_margin: float = parameter(
-        0.5, "Lead in log Bayes factor that names the best phase.", ge=0.0
-    )
-    min_margin_two_lines: float = parameter(
-        2.0, "The same for a phase named from two lines.", ge=0.0
-    )
     detection: float = parameter(
         6.0, "Height at which a reflection would have been seen, in units of the noise.", gt=0.0
+    )
+    expected_significance: float = parameter(
+        4.5,
+        "Height over its standard uncertainty of a reflection seen only where it is expected.",
+        gt=0.0,
+    )
+    chance_score: float = parameter(6.0, "Log Bayes factor that lines of no phase reach by chance.")
+    min_probability: float = parameter(
+        0.75, "Probability of being right that an answer needs.", ge=0.0, le=1.0
+    )
+    min_margin: float = parameter(
+        0.5, "Lead in log Bayes factor over all rivals that an answer needs.", ge=0.0
     )
 
     @field_validator("phases")
@@ -89,6 +97,11 @@ class Phase(Stage):
         positions = np.full((len(PHASES), width), np.inf)
         for row, phase in zip(positions, PHASES, strict=True):
             row[: phase.positions.size] = phase.positions
+        related = np.full((len(PHASES), len(PHASES)), np.nan)
+        names = [phase.name for phase in PHASES]
+        for (first, second), ratio in _BONNET.items():
+            related[names.index(first), names.index(second)] = ratio
+            related[names.index(second), names.index(first)] = 1.0 / ratio
         limits = np.array(
             [
                 self.max_relative_width,
@@ -99,11 +112,11 @@ class Phase(Stage):
                 self.tolerance_sigmas,
                 self.centre_by_fwhm,
                 self.centre_by_q,
-                self.min_score,
-                self.min_margin,
-                self.min_margin_two_lines,
                 self.detection,
-                self.min_score_two_lines,
+                self.expected_significance,
+                self.min_score,
+                self.min_probability,
+                self.min_margin,
             ]
         )
         assert limits.size == LIMITS
@@ -116,6 +129,7 @@ class Phase(Stage):
             np.array(
                 [phase.log_prior if phase.name in self.phases else -np.inf for phase in PHASES]
             ),
+            related,
             limits,
         )
 
@@ -125,6 +139,8 @@ class Phase(Stage):
             index_phase,
             rows,
             batch.q,
+            batch.residual,
+            batch.sigma,
             batch.noise,
             batch.peaks,
             batch.n_peaks,
