@@ -405,37 +405,20 @@ def goal_table(rows: Iterable[Goal]) -> str:
     )
 
 
-def page(found: Answers) -> str:
-    """Return all numbers as a page."""
-    decidable = "decidable, four visible lines or more"
-    matrices = "\n\n".join(
-        f"### Confusion at {counts:,.0f} counts\n\n{confusion_table(rows)}"
-        for counts, rows in confusion(found).items()
-    )
-    return f"""{goal_table(goals(found))}
-
-### Curves of one phase, by visible lines and exposure, in per cent
-
-{count_table("visible lines", one_phase(found))}
-
-### By phase: right / wrong in per cent, {decidable}
-
-{exposure_table("phase", by_phase(found), "right", "wrong")}
-
-### By what befell the curves: {decidable}, 200 counts and more
-
-{count_table("perturbation", by_perturbation(found))}
-
-### Pairs, in per cent
-
-{pair_table(pairs(found))}
-
-### Hard negatives: named, in per cent
-
-{exposure_table("kind", negatives(found), "wrong")}
-
-{matrices}
-"""
+def parts(found: Answers) -> dict[str, str]:
+    """Return all tables by their names in docs/accuracy.md."""
+    return {
+        "goals": goal_table(goals(found)),
+        "one phase": count_table("visible lines", one_phase(found)),
+        "by phase": exposure_table("right / wrong", by_phase(found), "right", "wrong"),
+        "by perturbation": count_table("perturbation", by_perturbation(found)),
+        "pairs": pair_table(pairs(found)),
+        "negatives": exposure_table("named", negatives(found), "wrong"),
+        "confusion": "\n\n".join(
+            f"At {counts:,.0f} counts:\n\n{confusion_table(rows)}"
+            for counts, rows in confusion(found).items()
+        ),
+    }
 
 
 def document(found: Answers) -> dict[str, Any]:
@@ -483,7 +466,7 @@ def main() -> None:
     if asked.json:
         asked.json.write_text(json.dumps(document(found), indent=1) + "\n", encoding="utf-8")
     if asked.markdown:
-        print(page(found))
+        print("\n\n".join(f"### {name}\n\n{part}" for name, part in parts(found).items()))
         return
     print(f"{rows.num_rows:,} curves in {time.perf_counter() - began:.0f} s\n")
     print(goal_table(goals(found)), "", count_table("visible lines", one_phase(found)), sep="\n")

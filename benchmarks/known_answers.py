@@ -59,6 +59,7 @@ ANSWERS = pa.schema(
         ("found", pa.int64()),
         ("bragg", pa.int64()),
         ("spurious", pa.int64()),
+        ("refused", pa.string()),
     ]
 )
 """One row a curve. ``truth``: its phases, joined by " + " and in the order of the alphabet;
@@ -67,7 +68,8 @@ two phases. ``answer``: one of `KINDS_OF_ANSWER`. ``named``: the phases identifi
 candidates of an ambiguous curve, set apart by "; ". ``lattice_error``: relative, with its sign,
 the larger one of a pair; where the phases named are those that are there. ``found``, ``bragg``:
 visible lines with a peak within 0.3 FWHM, and with one that was taken for a Bragg line;
-``spurious``: peaks taken for Bragg lines where there is no line."""
+``spurious``: peaks taken for Bragg lines where there is no line; ``refused``: what the peaks at
+other visible lines were taken for (`gpusaxs.sample.LineKind`)."""
 
 KINDS_OF_ANSWER = (
     "right",
@@ -170,17 +172,17 @@ def _answers_of(group: Group, pipeline: Pipeline) -> pa.Table:
 
 def judge(simulation: Simulation, result: gpusaxs.Result, group: Group) -> pa.Table:
     """Compare what was found in the curves of a group with what is there."""
-    candidates = _candidates(result)
+    given_to = candidates(result.phases)
     seen = _lines_seen(simulation, result)
     samples = result.samples.to_pylist()
     rows = []
     for number, (true, said) in enumerate(zip(simulation.truth.to_pylist(), samples, strict=True)):
         lattices = _lattices(true)
         verdict = said["verdict"]
-        given = candidates.get(true["id"], [])
-        answer, error = _judged(lattices, verdict, given)
+        given = given_to.get(true["id"], [])
+        answer, error = judged(lattices, verdict, given)
         fewest = [true["visible"]] + ([true["second_visible"]] if len(lattices) == 2 else [])
-        found, bragg, spurious = seen[number]
+        found, bragg, spurious, refused = seen[number]
         rows.append(
             {
                 "group": group.name,
@@ -197,10 +199,11 @@ def judge(simulation: Simulation, result: gpusaxs.Result, group: Group) -> pa.Ta
                 "named": "; ".join(" + ".join(sorted(one)) for one in given),
                 "lattice_error": error,
                 "margin": said["margin"],
-                "probability": said.get("probability"),
+                "probability": said["probability"],
                 "found": found,
                 "bragg": bragg,
                 "spurious": spurious,
+                "refused": refused,
             }
         )
     return pa.Table.from_pylist(rows, schema=ANSWERS)
@@ -214,17 +217,16 @@ def _lattices(true: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _candidates(result: gpusaxs.Result) -> dict[str, list[dict[str, float]]]:
+def candidates(phases: pa.Table) -> dict[str, list[dict[str, float]]]:
     """Return the answers to each curve, best first; one is the lattice of each of its phases."""
     found: dict[str, dict[int, dict[str, float]]] = {}
-    of_an_answer = "candidate" in result.phases.column_names
-    for rank, row in enumerate(result.phases.to_pylist()):
-        number = row["candidate"] if of_an_answer else rank
-        found.setdefault(row["id"], {}).setdefault(number, {})[row["phase"]] = row["lattice"]
+    for row in phases.select(["id", "candidate", "phase", "lattice"]).to_pylist():
+        answer = found.setdefault(row["id"], {}).setdefault(row["candidate"], {})
+        answer[row["phase"]] = row["lattice"]
     return {name: [answers[k] for k in sorted(answers)] for name, answers in found.items()}
 
 
-def _judged(
+def judged(
     truth: dict[str, float], verdict: str, given: Sequence[dict[str, float]]
 ) -> tuple[str, float | None]:
     """Return the kind of answer, and the largest relative error of a lattice parameter."""
@@ -242,21 +244,23 @@ def _judged(
     return ("right" if abs(error) <= SAME_LATTICE else "misindexed"), error
 
 
-def _lines_seen(simulation: Simulation, result: gpusaxs.Result) -> list[tuple[int, int, int]]:
-    """Return of each curve its visible lines found, those called Bragg, and false Bragg lines."""
+def _lines_seen(simulation: Simulation, result: gpusaxs.Result) -> list[tuple[int, int, int, str]]:
+    """Return the last four columns of `ANSWERS`."""
     lines = _of_each_curve(simulation, simulation.lines, ("q", "fwhm", "height", "visible"))
-    peaks = _of_each_curve(simulation, result.peaks, ("q", "bragg"))
+    peaks = _of_each_curve(simulation, result.peaks, ("q", "bragg", "kind"))
     seen = []
-    for (q, fwhm, height, visible), (centres, bragg) in zip(lines, peaks, strict=True):
-        near = np.abs(centres[:, np.newaxis] - q) < _FOUND * fwhm
-        beside = np.abs(centres[:, np.newaxis] - q) < fwhm
-        shown = visible == 1.0
-        called = bragg == 1.0
+    for (q, fwhm, height, visible), (centres, called, kind) in zip(lines, peaks, strict=True):
+        away = np.abs(centres[:, np.newaxis] - q)
+        near = (away < _FOUND * fwhm) & visible
+        beside = ((away < fwhm) & (height > 0.0)).any(axis=1)
+        taken = near[called].any(axis=0)
+        refused = kind[(near & ~taken).any(axis=1)]
         seen.append(
             (
-                int((near.any(axis=0) & shown).sum()),
-                int((near[called].any(axis=0) & shown).sum()),
-                int((called & ~beside[:, height > 0.0].any(axis=1)).sum()),
+                int(near.any(axis=0).sum()),
+                int(taken.sum()),
+                int((called & ~beside).sum()),
+                " ".join(sorted(refused)),
             )
         )
     return seen
@@ -269,5 +273,5 @@ def _of_each_curve(
     number = {name: k for k, name in enumerate(simulation.truth["id"].to_pylist())}
     owner = np.array([number[name] for name in table["id"].to_pylist()], dtype=np.int64)
     ends = np.searchsorted(owner, np.arange(len(number) + 1))
-    values = [np.asarray(table[name].to_numpy(zero_copy_only=False), float) for name in columns]
+    values = [table[name].to_numpy(zero_copy_only=False) for name in columns]
     return [[column[a:b] for column in values] for a, b in itertools.pairwise(ends)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.curve_kernel import CurveKernel
 from gpusaxs.kernels.restart_search import restart_search
 from gpusaxs.kernels.status import FIRST_FAILURE
-from gpusaxs.phases import PHASES
+from gpusaxs.metadata import Metadata
+from gpusaxs.numbers import Number
+from gpusaxs.phases import PHASES, Numbered, Phase
 from gpusaxs.repair import is_sound, repair
 from gpusaxs.sample import (
     CurveStatus,
@@ -82,9 +84,16 @@ class SampleBatch:
     candidates : (curves, max_candidates, CANDIDATE_COLUMNS) float64
         Peaks found by the last search, the highest first; `n_candidates` are in use.
     phases : (curves, MAX_PHASES, PHASE_COLUMNS) float64
-        Best phases; `n_phases` are in use.
+        Best phases; `n_phases` are in use. Their numbers count in `known`.
+    known
+        The phases that the phase stage knows.
+    exposure : (curves,) float64; transmission : (curves,) float64
+        In s, and as a share of the beam; NaN where the metadata do not say it.
     verdict : (curves,) int64; margin : (curves,) float64
         What the phase stage concluded, and its lead over the runner-up.
+    numbers
+        (curves, numbers) float64 by stage, NaN where there is no answer; `number_columns` says
+        what they are.
     reasons
         Why a curve failed, by row, where the status alone does not say it.
     errors
@@ -123,10 +132,22 @@ class SampleBatch:
         self.n_candidates: Array = self._filled((curves,), 0, np.int64)
         self.phases: Array = self._filled((curves, table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
         self.n_phases: Array = self._filled((curves,), 0, np.int64)
+        self.known: tuple[Phase, ...] = PHASES
         self.verdict: Array = self._filled((curves,), table.VERDICT_NONE, np.int64)
         self.margin: Array = self._filled((curves,), np.nan)
+        self.numbers: dict[str, Array] = {}
+        self.number_columns: dict[str, tuple[Number, ...]] = {}
+        self.exposure: Array = self._filled((curves,), np.nan)
+        self.transmission: Array = self._filled((curves,), np.nan)
         self.reasons: dict[int, str] = {}
         self.errors: dict[int, Exception] = {}
+
+    def set_metadata(self, metadata: Iterable[Metadata]) -> None:
+        """Take from what is said of each curve the numbers that stages compute with."""
+        said = [[of.get(name, np.nan) for name in MEASURED_NUMBERS] for of in metadata]
+        numbers = np.array(said, np.float64).reshape(len(self), len(MEASURED_NUMBERS))
+        for column, name in enumerate(MEASURED_NUMBERS):
+            setattr(self, name, self.backend.to_device(numbers[:, column]))
 
     def _filled(self, shape: tuple[int, ...], value: float, dtype: Any = np.float64) -> Array:
         array = self.backend.empty(shape, dtype)
@@ -140,6 +161,19 @@ class SampleBatch:
     def max_peaks(self) -> int:
         """Fitted peaks that a curve can hold."""
         return int(self.peaks.shape[1])
+
+    def number_table(self, stage: str, numbers: tuple[Number, ...]) -> Array:
+        """Return the numbers that a stage leaves, in a table that is made where there is none.
+
+        Returns
+        -------
+        (curves, numbers) float64
+            NaN until something is written.
+        """
+        if stage not in self.numbers:
+            self.number_columns[stage] = numbers
+            self.numbers[stage] = self._filled((len(self), len(numbers)), np.nan)
+        return self.numbers[stage]
 
     @classmethod
     def from_arrays(
@@ -175,19 +209,23 @@ class SampleBatch:
         ids = [sample.id for sample in samples]
         flags = [int(sample.status) for sample in samples]
         q = samples[0].q
+        batch = None
         if all(_is_same(sample.q, q) for sample in samples):
             intensity = np.stack([sample.intensity for sample in samples])
             if _needs_no_repair(q, intensity):
                 sigma = _known(np.stack([_sigma(sample) for sample in samples]))
-                return cls._with_one_q(ids, q, intensity, sigma, flags, backend)
-        return cls._from_rows(
-            ids,
-            [sample.q for sample in samples],
-            [sample.intensity for sample in samples],
-            [_sigma(sample) for sample in samples],
-            flags,
-            backend,
-        )
+                batch = cls._with_one_q(ids, q, intensity, sigma, flags, backend)
+        if batch is None:
+            batch = cls._from_rows(
+                ids,
+                [sample.q for sample in samples],
+                [sample.intensity for sample in samples],
+                [_sigma(sample) for sample in samples],
+                flags,
+                backend,
+            )
+        batch.set_metadata(sample.origin.metadata for sample in samples)
+        return batch
 
     @classmethod
     def _with_one_q(
@@ -239,11 +277,15 @@ class SampleBatch:
         states = {name: getattr(self, name)[rows] for name in _STATE if name != "q"}
         shared = self.q.shape[0] == 1
         states["q"] = self.xp.repeat(self.q, rows.size, axis=0) if shared else self.q[rows]
-        return states
+        return states | {_NUMBERS + stage: found[rows] for stage, found in self.numbers.items()}
 
     def put(self, rows: IndexArray, states: CurveStates) -> None:
         """Let curves be what `take` returned: of this batch, or of one with no longer curves."""
+        for stage, numbers in self.numbers.items():
+            numbers[rows] = states.get(_NUMBERS + stage, np.nan)
         for name, values in states.items():
+            if name.startswith(_NUMBERS):
+                continue
             array = getattr(self, name)
             if name not in POINT_ARRAYS:
                 array[rows] = values
@@ -344,6 +386,10 @@ class SampleBatch:
             name: self.backend.to_host(array if _is_shared(name, array) else array[some])
             for name, array in ((name, getattr(self, name)) for name in _RESULT_ARRAYS)
         }
+        host |= {
+            _NUMBERS + stage: self.backend.to_host(found[some])
+            for stage, found in self.numbers.items()
+        }
         codes = np.unique(host["status"]).tolist()
         statuses = {code: CurveStatus(code) for code in codes}
         failed = {code for code, status in statuses.items() if status.failed}
@@ -363,7 +409,8 @@ class SampleBatch:
         """Return a curve by its number in the batch and its row in `host`."""
         keep = slice(int(host["start"][row]), int(host["stop"][row]))
         q = host["q"][0 if _is_shared("q", host["q"]) else row]
-        peaks = [_peak(line) for line in host["peaks"][row, : host["n_peaks"][row]]]
+        rows = host["peaks"][row, : host["n_peaks"][row]]
+        peaks = [_peak(line) for line in rows]
         found = [
             Peak(int(line[table.INDEX]), float(line[table.VALUE]), float(line[table.PROMINENCE]))
             for line in host["candidates"][row, : host["n_candidates"][row]]
@@ -381,15 +428,24 @@ class SampleBatch:
             reason=self.reasons.get(number, status.explanation if failed else ""),
             verdict=Verdict.FAILED if failed else _VERDICTS[int(host["verdict"][row])],
             margin=float(host["margin"][row]),
-            phases=tuple(_phase(line) for line in host["phases"][row, : host["n_phases"][row]]),
+            phases=_phases(host["phases"][row, : host["n_phases"][row]], self.known, rows),
+            numbers={
+                f"{stage}.{number.name}": number.told(value)
+                for stage, numbers in self.number_columns.items()
+                for number, value in zip(numbers, host[_NUMBERS + stage][row].tolist(), strict=True)
+            },
             background=background,
         )
 
 
+MEASURED_NUMBERS = ("exposure", "transmission")
+"""The fields of `gpusaxs.metadata.FIELDS` that a batch knows of its curves."""
 POINT_ARRAYS = ("q", "intensity", "sigma", "background", "residual", "search", "noise")
+# What the names of tables of numbers begin with among the states of curves.
+_NUMBERS = "numbers."
 _STATE = (
     *POINT_ARRAYS, "start", "stop", "status", "stage_num", "peaks", "n_peaks",
-    "candidates", "n_candidates", "phases", "n_phases", "verdict", "margin",
+    "candidates", "n_candidates", "phases", "n_phases", "verdict", "margin", *MEASURED_NUMBERS,
 )  # fmt: skip
 _RESULT_ARRAYS = (
     "q", "intensity", "sigma", "background", "start", "stop", "status",
@@ -447,6 +503,20 @@ FITTED_COLUMNS = {
 """The fields of `Peak` that a fit fills, and their columns in the table of peaks."""
 
 
+PHASE_NUMBERS = {
+    "lattice": table.LATTICE,
+    "lattice_sigma": table.LATTICE_SIGMA,
+    "ratio": table.RATIO,
+    "ratio_sigma": table.RATIO_SIGMA,
+    "offset": table.OFFSET,
+    "offset_sigma": table.OFFSET_SIGMA,
+    "score": table.SCORE,
+    "probability": table.PROBABILITY,
+    "lines_chi2": table.LINES_CHI2,
+}
+"""The fields of `PhaseMatch` that are one number, and their columns in the table of phases."""
+
+
 def _peak(line: FloatArray) -> Peak:
     fitted = {name: float(line[column]) for name, column in FITTED_COLUMNS.items()}
     return Peak(
@@ -460,19 +530,75 @@ def _peak(line: FloatArray) -> Peak:
     )
 
 
-def _phase(line: FloatArray) -> PhaseMatch:
-    phase = PHASES[int(line[table.PHASE])]
-    return PhaseMatch(
-        phase.name,
-        float(line[table.LATTICE]),
-        float(line[table.LATTICE_SIGMA]),
-        float(line[table.SCORE]),
-        reflections(phase.reflections, line[table.MATCHED]),
-        reflections(phase.reflections, line[table.MISSING]),
+class Reflections(NamedTuple):
+    """Some reflections of some phases, those of one phase after those of the one before.
+
+    Parameters
+    ----------
+    counts : (phases,) int64
+        How many of each phase.
+    n : (reflections,) int64
+    q : (reflections,) float64
+        Where they are expected, in 1/nm.
+    """
+
+    counts: NDArray[np.int64]
+    n: NDArray[np.int64]
+    q: FloatArray
+
+
+def reflections(numbered: Numbered, lines: FloatArray, bits: int) -> Reflections:
+    """Return the reflections whose bit is set in a column of the table of phases.
+
+    Parameters
+    ----------
+    numbered
+        The phases that the table's numbers mean.
+    lines : (phases, PHASE_COLUMNS) float64
+        Rows of the table.
+    bits
+        The column: MATCHED or MISSING of `gpusaxs.kernels.peak_table`.
+    """
+    which = lines[:, table.PHASE].astype(np.int64)
+    chosen = bits_of(lines[:, bits], numbered.reflections.shape[1])
+    ratio = np.nan_to_num(lines[:, table.RATIO], nan=1.0)
+    along, across = np.moveaxis(numbered.planes[which], 2, 0)
+    s = np.sqrt(along + across / ratio[:, np.newaxis] ** 2)
+    offset = np.nan_to_num(lines[:, table.OFFSET])
+    q = 2.0 * np.pi * s / lines[:, table.LATTICE, np.newaxis] + offset[:, np.newaxis]
+    return Reflections(chosen.sum(axis=1), numbered.reflections[which][chosen], q[chosen])
+
+
+def bits_of(masks: FloatArray, count: int) -> NDArray[np.bool_]:
+    """Whether each of the lowest `count` bits is set; masks : (rows,), NaN has none."""
+    whole = np.nan_to_num(masks).astype(np.int64)[:, np.newaxis]
+    return (whole >> np.arange(count) & 1).astype(np.bool_)
+
+
+def _phases(lines: FloatArray, known: Sequence[Phase], peaks: FloatArray) -> tuple[PhaseMatch, ...]:
+    """Return the phases of a curve from its rows of the tables."""
+    if not len(lines):
+        return ()
+    numbered = Numbered.of(known)
+    found = [reflections(numbered, lines, bits) for bits in (table.MATCHED, table.MISSING)]
+    lists = [
+        [tuple(part.tolist()) for part in np.split(values, np.cumsum(kind.counts)[:-1])]
+        for kind in found
+        for values in (kind.n, kind.q)
+    ]
+    unexplained = bits_of(lines[:, table.UNEXPLAINED], len(peaks))
+    return tuple(
+        PhaseMatch(
+            phase=known[int(line[table.PHASE])].name,
+            matched=matched,
+            matched_q=matched_q,
+            missing=missing,
+            missing_q=missing_q,
+            unexplained=tuple(peaks[others, table.INDEX].astype(int).tolist()),
+            candidate=int(line[table.CANDIDATE]),
+            **{name: float(line[column]) for name, column in PHASE_NUMBERS.items()},
+        )
+        for line, matched, matched_q, missing, missing_q, others in zip(
+            lines, *lists, unexplained, strict=True
+        )
     )
-
-
-def reflections(allowed: tuple[int, ...], bits: float) -> tuple[int, ...]:
-    """Return the reflections whose bit is set in a phase table's MATCHED or MISSING."""
-    mask = int(bits)
-    return tuple(n for k, n in enumerate(allowed) if mask >> k & 1)

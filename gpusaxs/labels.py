@@ -35,29 +35,24 @@ def with_uncertainty(value: float, sigma: float | None) -> str:
 def reflection_label(phase: str, n: int) -> str:
     """Name a reflection of a phase by its n: its order, its ratio such as ``√6``, or its indices.
 
-    Lamellar reflections are named by their order, those of HCP by hkl; all others by the ratio
-    sqrt(n) in which their q stand, written as a whole number where it is one and the first
-    reflection is 1.
+    Lamellar reflections are named by their order, those of lattices with two axes and of HCP by
+    hkl; those of a phase of the user's own by their n; all others by the ratio sqrt(n) in which
+    their q stand, written as a whole number where it is one and the first reflection is 1.
     """
-    lattice = PHASE_BY_NAME[phase].lattice
-    if lattice == "lamellar":
+    known = PHASE_BY_NAME.get(phase)
+    if known is None or known.lattice == "lamellar":
         return str(n)
-    if lattice == "hcp":
+    if known.lattice == "hcp":
         return _HCP_INDICES[n - 1]
+    if known.ratio_range is not None:
+        return f"{n:02d}" if known.lattice == "rectangular" else f"{n:03d}"
     root = isqrt(n)
-    whole = root * root == n and PHASE_BY_NAME[phase].reflections[0] == 1
+    whole = root * root == n and known.reflections[0] == 1
     return str(root) if whole else f"√{n}"
 
 
-def reflection_q(phase: str, lattice: float, numbers: Sequence[int]) -> list[float]:
-    """Where the reflections with the given n lie, in 1/nm; lattice parameter in nm."""
-    known = PHASE_BY_NAME[phase]
-    q = dict(zip(known.reflections, known.q(lattice), strict=True))
-    return [float(q[n]) for n in numbers]
-
-
 def assigned(
-    q: Sequence[float], phase: str, lattice: float, matched: Sequence[int]
+    q: Sequence[float], matched: Sequence[int], matched_q: Sequence[float]
 ) -> dict[int, int]:
     """Which peak is which reflection: n by the peak's place.
 
@@ -65,13 +60,13 @@ def assigned(
     ----------
     q
         Centres of the peaks in 1/nm; NaN for one that can be no reflection.
-    phase, lattice, matched
-        A phase, its lattice parameter in nm, and n of the reflections that were found.
+    matched, matched_q
+        n of the reflections of a phase that were found, and where they are expected in 1/nm.
     """
     centres = np.asarray(q, dtype=np.float64)
     if not np.isfinite(centres).any():
         return {}
     return {
         int(np.nanargmin(np.abs(centres - expected))): n
-        for n, expected in zip(matched, reflection_q(phase, lattice, matched), strict=True)
+        for n, expected in zip(matched, matched_q, strict=True)
     }

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpusaxs.errors import GpusaxsError
-from gpusaxs.labels import reflection_label, reflection_q, with_uncertainty
+from gpusaxs.labels import reflection_label, with_uncertainty
 from gpusaxs.phases import PHASE_BY_NAME, PHASES
 from gpusaxs.sample import Peak, PhaseMatch, Sample, Verdict
 
@@ -29,6 +29,8 @@ _MEASURED = "#4d4d4d"
 _BACKGROUND = "#d55e00"
 _FIT = "#0072b2"
 _ABSENT = "#b0b0b0"
+# Reflections of phases that coexist.
+_COEXISTING = ("k", "#0072b2", "#009e73")
 _OUTCOMES = {
     "right": "#009e73",
     "lattice_off": "#56b4e9",
@@ -108,7 +110,7 @@ def plot_curves(samples: Sequence[Sample], title: str) -> Figure:
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_ylabel("intensity (a.u.)")
-    _label_q(ax)
+    label_q(ax)
     if 1 < len(drawn) <= 8:
         ax.legend(frameon=False, fontsize=8)
     figure.suptitle(title if step == 1 else f"{title}: every {step}th curve", fontsize=11)
@@ -147,7 +149,7 @@ def plot_measured(sample: Sample, ax: Axes) -> None:
     ax.set_xlim(sample.q[0], sample.q[-1])
     ax.set_ylabel("intensity (a.u.)")
     ax.legend(frameon=False, fontsize=8, loc="upper right")
-    _label_q(ax)
+    label_q(ax)
 
 
 def plot_reduced(sample: Sample, ax: Axes) -> None:
@@ -177,9 +179,9 @@ def plot_reduced(sample: Sample, ax: Axes) -> None:
     ax.set_xlim(q[0], q[-1])
     ax.axhline(0.0, color="k", lw=0.5)
     ax.set_ylabel("reduced intensity (a.u.), √ scale")
-    _label_q(ax)
-    if sample.phases:
-        _draw_reflections(sample.phases[0], ax)
+    label_q(ax)
+    for match, color in zip(sample.best_phases, _COEXISTING, strict=False):
+        _draw_reflections(match, ax, color)
 
 
 def plot_accuracy(samples: pa.Table, truth: pa.Table) -> Figure:
@@ -234,14 +236,14 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _title(sample: Sample) -> str:
-    best = sample.phases[0] if sample.phases else None
     match sample.verdict:
-        case Verdict.IDENTIFIED if best is not None:
-            symbol = "d" if best.phase == "lamellar" else "a"
-            value = with_uncertainty(best.lattice, best.lattice_sigma)
-            answer = f"{_written(best.phase)}, ${symbol}$ = {value} nm"
+        case Verdict.IDENTIFIED:
+            answer = " + ".join(_with_lattice(match) for match in sample.best_phases)
         case Verdict.AMBIGUOUS:
-            answer = "ambiguous: " + " or ".join(_written(match.phase) for match in sample.phases)
+            together: dict[int, list[str]] = {}
+            for match in sample.phases:
+                together.setdefault(match.candidate, []).append(written(match.phase))
+            answer = "ambiguous: " + " or ".join(map(" + ".join, together.values()))
         case Verdict.UNINDEXED:
             lines = [peak for peak in _fitted(sample) if peak.bragg]
             answer = "peaks without a phase"
@@ -255,6 +257,12 @@ def _title(sample: Sample) -> str:
         case _:
             answer = "not processed"
     return f"{sample.id.replace('$', chr(92) + '$')}\n{answer}"
+
+
+def _with_lattice(match: PhaseMatch) -> str:
+    symbol = "d" if match.phase == "lamellar" else "a"
+    value = with_uncertainty(match.lattice, match.lattice_sigma)
+    return f"{written(match.phase)}, ${symbol}$ = {value} nm"
 
 
 def _measured(sample: Sample) -> tuple[FloatArray, FloatArray]:
@@ -336,28 +344,30 @@ def _ticks(noise: float, top: float) -> list[float]:
     return [*ticks, 0.0]
 
 
-def _written(phase: str) -> str:
-    """Write a space group in italics, with its bar and its screw axis."""
-    if PHASE_BY_NAME[phase].lattice != "cubic":
+def written(phase: str) -> str:
+    """Write a space group in italics, with its bar and its screw axis; other names as they are."""
+    known = PHASE_BY_NAME.get(phase)
+    if known is None or known.lattice != "cubic":
         return phase
     return f"${phase.replace('-3', chr(92) + 'bar{3}').replace('41', '4_1')}$"
 
 
-def _label_q(ax: Axes) -> None:
+def label_q(ax: Axes) -> None:
+    """Label the axis of q, and leave the frame open."""
     ax.set_xlabel("$q$ (nm$^{-1}$)")
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_reflections(match: PhaseMatch, ax: Axes) -> None:
+def _draw_reflections(match: PhaseMatch, ax: Axes, found: str) -> None:
     """Draw a tick at each reflection, labelled above the axes; those not found are grey."""
     left, right = ax.get_xlim()
     numbers = [*match.matched, *match.missing]
-    places = reflection_q(match.phase, match.lattice, numbers)
+    places = [*match.matched_q, *match.missing_q]
     free_from = [-np.inf] * _LABEL_ROWS
     for q, n in sorted(zip(places, numbers, strict=True)):
         if not left <= q <= right:
             continue
-        color = "k" if n in match.matched else _ABSENT
+        color = found if n in match.matched else _ABSENT
         across = ax.get_xaxis_transform()
         ax.plot([q, q], [0.955, 1.0], color=color, lw=1.4, transform=across, clip_on=False)
         ax.plot([q, q], [0.0, 0.955], ":", color=color, lw=0.6, transform=across, zorder=0)

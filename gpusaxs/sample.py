@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gpusaxs.kernels import status as codes
 from gpusaxs.metadata import Metadata
+from gpusaxs.phases import bonnet_partner
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +46,7 @@ class CurveStatus(IntFlag):
     TIMED_OUT = codes.TIMED_OUT
     CANCELLED = codes.CANCELLED
     DROPPED = codes.DROPPED
+    BLANK_UNSCALED = codes.BLANK_UNSCALED
 
     @property
     def failed(self) -> bool:
@@ -93,6 +95,8 @@ EXPLANATIONS = {
     CurveStatus.TIMED_OUT: "a stage took longer than its timeout",
     CurveStatus.CANCELLED: "the run was cancelled before the curve was complete",
     CurveStatus.DROPPED: "dropped at a checkpoint",
+    CurveStatus.BLANK_UNSCALED: "what the blank is to be scaled by is not known of the curve, or "
+    "is not positive",
 }
 
 
@@ -250,8 +254,13 @@ class Peak:
 class PhaseMatch:
     """A phase that explains peaks of a curve.
 
-    ``lattice`` and its sigma in nm; ``score`` is a log Bayes factor against "all peaks are
-    spurious"; ``matched`` and ``missing`` are the reflections' n (see `gpusaxs.phases`).
+    Phases with the same ``candidate`` coexist; 0 is the best answer. ``lattice`` and its sigma in
+    nm, ``ratio`` of a lattice with two parameters c/a; ``offset`` of q in 1/nm, where the lines
+    show one. ``score`` is a log Bayes factor against "all peaks are spurious" and ``probability``
+    that of the candidate being right. ``matched`` and ``missing`` are the reflections' n (see
+    `gpusaxs.phases`), and ``matched_q`` and ``missing_q`` say where they are expected, in 1/nm;
+    ``unexplained`` are Bragg lines without a reflection, by their `Peak.index`. ``lines_chi2`` is
+    the reduced chi-squared of the lines about the lattice. NaN where there is no answer.
     """
 
     phase: str
@@ -260,6 +269,21 @@ class PhaseMatch:
     score: float
     matched: tuple[int, ...] = ()
     missing: tuple[int, ...] = ()
+    matched_q: tuple[float, ...] = ()
+    missing_q: tuple[float, ...] = ()
+    unexplained: tuple[int, ...] = ()
+    candidate: int = 0
+    probability: float = np.nan
+    ratio: float = np.nan
+    ratio_sigma: float = np.nan
+    offset: float = np.nan
+    offset_sigma: float = np.nan
+    lines_chi2: float = np.nan
+
+    @property
+    def partner(self) -> tuple[str, float] | None:
+        """See `gpusaxs.phases.bonnet_partner`."""
+        return bonnet_partner(self.phase, self.lattice)
 
 
 @dataclass(slots=True)
@@ -290,6 +314,9 @@ class Sample:
         The stage of the pipeline at which the sample stands.
     metadata
         Its peaks, done and to do.
+    numbers
+        What stages found beside peaks and phases, by the names of the columns in the table of
+        samples: ``numbers["guinier.rg"]``. NaN, or ``""`` for words, where there is no answer.
     """
 
     id: str
@@ -304,6 +331,7 @@ class Sample:
     verdict: Verdict | None = None
     margin: float = np.nan
     phases: tuple[PhaseMatch, ...] = ()
+    numbers: Mapping[str, float | str] = field(default_factory=dict)
     measured_q: FloatArray | None = None
     measured_intensity: FloatArray | None = None
     background: FloatArray | None = None
@@ -323,6 +351,11 @@ class Sample:
             )
         if self.metadata is None:
             self.metadata = FlowMetadata(self.id)
+
+    @property
+    def best_phases(self) -> tuple[PhaseMatch, ...]:
+        """The phases of the best answer: several where they coexist."""
+        return tuple(match for match in self.phases if match.candidate == 0)
 
     @classmethod
     def from_object(cls, given: Any) -> Sample:

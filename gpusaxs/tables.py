@@ -10,15 +10,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gpusaxs.batch import FITTED_COLUMNS, SampleBatch, reflections
+from gpusaxs.backends import IndexArray
+from gpusaxs.batch import FITTED_COLUMNS, PHASE_NUMBERS, SampleBatch, bits_of, reflections
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.status import FAILURES
 from gpusaxs.metadata import FIELDS, META, MetadataField
-from gpusaxs.phases import PHASES
+from gpusaxs.numbers import NO_NUMBERS, Number, NumberColumns
+from gpusaxs.phases import Numbered, bonnet_partner
 from gpusaxs.sample import CurveStatus, FitStatus, LineKind, Origin, PeakRemarks, Verdict
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _NUMBERS = pa.list_(pa.int32())
+_VALUES = pa.list_(pa.float64())
 
 
 def _type_of(field: MetadataField) -> pa.DataType:
@@ -37,6 +40,7 @@ SAMPLES = pa.schema(
         ("lattice", pa.float64()),
         ("lattice_sigma", pa.float64()),
         ("score", pa.float64()),
+        ("probability", pa.float64()),
         ("margin", pa.float64()),
         ("n_peaks", pa.int32()),
         ("n_bragg", pa.int32()),
@@ -53,9 +57,12 @@ SAMPLES = pa.schema(
         *((f"{META}{name}", _type_of(field)) for name, field in FIELDS.items()),
     ]
 )
-"""One row a curve. lattice, its sigma and d_spacing (2 pi / q of the strongest Bragg line) in nm,
-q in 1/nm; q_unit is the unit of the source. What the source says beside its numbers stands in
-columns ``meta.NAME``, in the units of `gpusaxs.metadata.FIELDS`. Null where there is no answer."""
+"""One row a curve. phase names all that coexist, as "Pn-3m + Im-3m"; lattice and its sigma are
+those of the first, score and probability those of the best candidate. lattice, its sigma and
+d_spacing (2 pi / q of the strongest Bragg line) in nm, q in 1/nm; q_unit is the unit of the
+source. What the source says beside its numbers stands in columns ``meta.NAME``, in the units of
+`gpusaxs.metadata.FIELDS`. Null where there is no answer. Behind
+these stand the numbers that stages leave: see `samples_schema`."""
 
 _FITTED = FITTED_COLUMNS | {"prominence": table.PROMINENCE, "value": table.VALUE}
 
@@ -75,16 +82,36 @@ PEAKS = pa.schema(
 PHASE_ROWS = pa.schema(
     [
         ("id", pa.string()),
+        ("candidate", pa.int32()),
         ("phase", _TEXT),
-        ("lattice", pa.float64()),
-        ("lattice_sigma", pa.float64()),
-        ("score", pa.float64()),
+        *((name, pa.float64()) for name in PHASE_NUMBERS),
         ("matched", _NUMBERS),
+        ("matched_q", _VALUES),
         ("missing", _NUMBERS),
+        ("missing_q", _VALUES),
+        ("unexplained", _NUMBERS),
+        ("partner", _TEXT),
+        ("partner_lattice", pa.float64()),
     ]
 )
-"""One row a phase of a curve: the one identified, or the candidates of an ambiguous curve, best
-first. matched and missing name reflections by their n."""
+"""One row a phase of a curve, the best candidate first; phases with the same candidate coexist.
+Where a curve is identified, all have candidate 0. See `gpusaxs.sample.PhaseMatch`; unexplained
+counts as the peaks' index does, and partner is `gpusaxs.phases.bonnet_partner`."""
+
+
+def number_field(column: str, *, is_text: bool) -> pa.Field:
+    """Return the field of a number in the table of samples."""
+    return pa.field(column, _TEXT if is_text else pa.float64())
+
+
+def samples_schema(numbers: NumberColumns) -> pa.Schema:
+    """Columns of the table of samples with the numbers of stages: ``STAGE.NAME``."""
+    fields = [
+        number_field(f"{stage}.{number.name}", is_text=bool(number.words))
+        for stage, found in numbers.items()
+        for number in found
+    ]
+    return pa.schema([*SAMPLES, *fields])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +123,11 @@ class Tables:
     phases: pa.Table
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Tables]) -> Tables:
-        """Stack the tables of several blocks, in order."""
+    def concatenate(cls, parts: Sequence[Tables], numbers: NumberColumns = NO_NUMBERS) -> Tables:
+        """Stack the tables of several blocks, in order; `numbers` are those of no block."""
         if not parts:
-            return cls(SAMPLES.empty_table(), PEAKS.empty_table(), PHASE_ROWS.empty_table())
+            samples = samples_schema(numbers).empty_table()
+            return cls(samples, PEAKS.empty_table(), PHASE_ROWS.empty_table())
         return cls(
             pa.concat_tables([part.samples for part in parts]).unify_dictionaries(),
             pa.concat_tables([part.peaks for part in parts]).unify_dictionaries(),
@@ -110,13 +138,16 @@ class Tables:
 def tables_of(batch: SampleBatch, origins: Sequence[Origin]) -> Tables:
     """Return the tables of a processed batch; `origins` says where each curve came from."""
     host = {name: batch.backend.to_host(getattr(batch, name)) for name in _ARRAYS}
+    numbers = {stage: batch.backend.to_host(found) for stage, found in batch.numbers.items()}
     failed = (host["status"] & FAILURES) != 0
     n_peaks = np.where(failed, 0, host["n_peaks"])
     n_phases = np.where(failed, 0, host["n_phases"])
     return Tables(
-        _samples(batch, host, failed, origins),
+        _with_numbers(
+            _samples(batch, host, failed, origins), batch.number_columns, numbers, failed
+        ),
         _peaks(batch.ids, host["peaks"], n_peaks),
-        _phases(batch.ids, host["phases"], n_phases),
+        _phases(batch, host, n_phases),
     )
 
 
@@ -129,8 +160,8 @@ class Unread(NamedTuple):
     reason: str
 
 
-def unread(curves: Sequence[Unread]) -> Tables:
-    """Return the tables of curves that could not be read."""
+def unread(curves: Sequence[Unread], numbers: NumberColumns = NO_NUMBERS) -> Tables:
+    """Return the tables of curves that could not be read; `numbers` are those of the others."""
     same = {
         "status": CurveStatus.UNREADABLE.label,
         "verdict": Verdict.FAILED.value,
@@ -138,8 +169,37 @@ def unread(curves: Sequence[Unread]) -> Tables:
         "n_bragg": 0,
     }
     rows = [dict.fromkeys(SAMPLES.names) | same | curve._asdict() for curve in curves]
-    samples = pa.Table.from_pylist(rows, schema=SAMPLES)
+    samples = without_numbers(pa.Table.from_pylist(rows, schema=SAMPLES), numbers)
     return Tables(samples, PEAKS.empty_table(), PHASE_ROWS.empty_table())
+
+
+def without_numbers(samples: pa.Table, numbers: NumberColumns) -> pa.Table:
+    """Return rows of curves that have failed with columns for the numbers of the others."""
+    for column in samples_schema(numbers):
+        if column.name not in samples.column_names:
+            samples = samples.append_column(column, pa.nulls(samples.num_rows, column.type))
+    return samples
+
+
+def _with_numbers(
+    samples: pa.Table,
+    columns: NumberColumns,
+    numbers: Mapping[str, NDArray[np.float64]],
+    failed: NDArray[np.bool_],
+) -> pa.Table:
+    for stage, found in columns.items():
+        for place, number in enumerate(found):
+            field = number_field(f"{stage}.{number.name}", is_text=bool(number.words))
+            values = numbers[stage][:, place]
+            samples = samples.append_column(field, _number(number, values, failed))
+    return samples
+
+
+def _number(number: Number, values: NDArray[np.float64], failed: NDArray[np.bool_]) -> pa.Array:
+    unknown = failed | ~np.isfinite(values)
+    if not number.words:
+        return pa.array(values, mask=unknown)
+    return _words(np.where(unknown, 0, values), list(number.words), unknown)
 
 
 _ARRAYS = (
@@ -171,7 +231,6 @@ def _samples(
     kind = np.where(failed, len(_VERDICTS), host["verdict"])
     identified = ~failed & (host["verdict"] == table.VERDICT_IDENTIFIED)
     best = host["phases"][:, 0, :]
-    number = np.where(identified, best[:, table.PHASE], 0).astype(np.int64)
     used = np.arange(batch.max_peaks) < host["n_peaks"][:, np.newaxis]
     bragg = used & (host["peaks"][:, :, table.BRAGG] == 1.0)
     height = np.where(bragg, host["peaks"][:, :, table.HEIGHT], -np.inf)
@@ -191,10 +250,11 @@ def _samples(
         "id": pa.array(batch.ids, pa.string()),
         "status": _words(which, [status.label for status in statuses]),
         "verdict": _words(kind, [*map(str, _VERDICTS), str(Verdict.FAILED)]),
-        "phase": _words(number, [phase.name for phase in PHASES], ~identified),
+        "phase": _named(batch, host, identified),
         "lattice": number_or_null(best[:, table.LATTICE], identified),
         "lattice_sigma": number_or_null(best[:, table.LATTICE_SIGMA], identified),
         "score": number_or_null(best[:, table.SCORE], ~failed & (host["n_phases"] > 0)),
+        "probability": number_or_null(best[:, table.PROBABILITY], ~failed & (host["n_phases"] > 0)),
         "margin": number_or_null(host["margin"], ~failed),
         "n_peaks": np.where(failed, 0, host["n_peaks"]),
         "n_bragg": np.where(failed, 0, bragg.sum(axis=1)),
@@ -212,6 +272,18 @@ def _samples(
     }
     arrays = [_column(columns[f.name], f.type) for f in SAMPLES]
     return pa.Table.from_arrays(arrays, schema=SAMPLES)
+
+
+def _named(
+    batch: SampleBatch, host: dict[str, NDArray[Any]], identified: NDArray[np.bool_]
+) -> pa.Array:
+    """Return the names of the phases that each identified curve has, as one word."""
+    in_use = np.arange(table.MAX_PHASES) < host["n_phases"][:, np.newaxis]
+    together = in_use & (host["phases"][:, :, table.CANDIDATE] == 0.0)
+    numbers = np.where(together, host["phases"][:, :, table.PHASE], -1.0).astype(np.int64)
+    sets, which = np.unique(numbers, axis=0, return_inverse=True)
+    words = [" + ".join(batch.known[k].name for k in members if k >= 0) for members in sets]
+    return _words(which.reshape(-1), words, ~identified)
 
 
 def _metadata(origins: Sequence[Origin]) -> dict[str, Any]:
@@ -267,28 +339,41 @@ def _peaks(ids: list[str], peaks: NDArray[np.float64], n_peaks: NDArray[np.int64
     return pa.Table.from_arrays(arrays, schema=PEAKS)
 
 
-def _phases(ids: list[str], phases: NDArray[np.float64], n_phases: NDArray[np.int64]) -> pa.Table:
-    curve, rank = np.nonzero(np.arange(phases.shape[1]) < n_phases[:, np.newaxis])
-    lines = phases[curve, rank]
-    known = [PHASES[int(number)] for number in lines[:, table.PHASE]]
-
-    def listed(column: int) -> pa.Array:
-        return pa.array(
-            [
-                reflections(p.reflections, bits)
-                for p, bits in zip(known, lines[:, column], strict=True)
-            ],
-            _NUMBERS,
-        )
-
+def _phases(batch: SampleBatch, host: dict[str, NDArray[Any]], n_phases: IndexArray) -> pa.Table:
+    curve, rank = np.nonzero(np.arange(table.MAX_PHASES) < n_phases[:, np.newaxis])
+    lines = host["phases"][curve, rank]
+    which = lines[:, table.PHASE].astype(np.int64)
+    numbered = Numbered.of(batch.known)
+    matched = reflections(numbered, lines, table.MATCHED)
+    missing = reflections(numbered, lines, table.MISSING)
+    unexplained = bits_of(lines[:, table.UNEXPLAINED], batch.max_peaks)
+    others = host["peaks"][curve, :, table.INDEX][unexplained]
+    partners = [bonnet_partner(phase.name, 1.0) for phase in batch.known]
+    words = [partner[0] if partner else "" for partner in partners]
+    scale = np.array([partner[1] if partner else np.nan for partner in partners])
     columns: dict[str, Any] = {
-        "id": pa.array(np.array(ids, object)[curve], pa.string()),
-        "phase": pa.array([phase.name for phase in known], pa.string()),
-        "lattice": lines[:, table.LATTICE],
-        "lattice_sigma": lines[:, table.LATTICE_SIGMA],
-        "score": lines[:, table.SCORE],
-        "matched": listed(table.MATCHED),
-        "missing": listed(table.MISSING),
+        "id": pa.array(np.array(batch.ids, object)[curve], pa.string()),
+        "candidate": lines[:, table.CANDIDATE].astype(np.int32),
+        "phase": _words(which, [phase.name for phase in batch.known]),
+        **{name: _or_null(lines[:, column]) for name, column in PHASE_NUMBERS.items()},
+        "matched": _lists(matched.counts, matched.n, _NUMBERS),
+        "matched_q": _lists(matched.counts, matched.q, _VALUES),
+        "missing": _lists(missing.counts, missing.n, _NUMBERS),
+        "missing_q": _lists(missing.counts, missing.q, _VALUES),
+        "unexplained": _lists(unexplained.sum(axis=1), others, _NUMBERS),
+        "partner": _words(which, words, np.isnan(scale)[which]),
+        "partner_lattice": _or_null(lines[:, table.LATTICE] * scale[which]),
     }
     arrays = [_column(columns[f.name], f.type) for f in PHASE_ROWS]
     return pa.Table.from_arrays(arrays, schema=PHASE_ROWS)
+
+
+def _or_null(values: NDArray[np.float64]) -> pa.Array:
+    """Return numbers as a column, null where they are not finite."""
+    return pa.array(values, mask=~np.isfinite(values))
+
+
+def _lists(counts: NDArray[np.int64], values: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """Return values as a column of lists, `counts` of them a row."""
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values).cast(kind.value_type))

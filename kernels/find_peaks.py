@@ -440,6 +440,7 @@ def find_peak(
     exclusion: Shared,
     satellite: Shared,
     reach: Shared,
+    again: Shared,
     peaks: Rows,
     n_peaks: PerCurve,
     candidates: Rows,
@@ -453,10 +454,10 @@ def find_peak(
 ) -> None:
     """Find the peaks that were not processed yet, under the conditions of `find_peaks` and noise.
 
-    Maxima that belong to processed peaks (`is_taken`) do not count; of the others, the conditions
-    keep what `find_peaks` would keep, those on the noise standing beside those on height and
-    prominence. The order of the tests is another, cheap ones first, and no prominence is followed
-    further than its test needs.
+    Maxima that belong to processed peaks (`is_taken`) do not count, unless `again`; of the others,
+    the conditions keep what `find_peaks` would keep, those on the noise standing beside those on
+    height and prominence. The order of the tests is another, cheap ones first, and no prominence
+    is followed further than its test needs.
 
     q : (points,) float64, 1/nm
     values, noise : (points,) float64, the curve's own unit
@@ -485,7 +486,10 @@ def find_peak(
             and exceeds(value, conditions[HEIGHT_NOISE, 0], noise[peak])
             and conditions[THRESHOLD, 0] <= min(left, right)
             and max(left, right) <= conditions[THRESHOLD, 1]
-            and not is_taken(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach)
+            and (
+                again
+                or not is_taken(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach)
+            )
         ):
             found[number] = peak
             number += 1

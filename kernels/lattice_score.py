@@ -288,7 +288,7 @@ def look_between(lines, count, member, centre, curve):  # type: ignore[no-untype
 
 @device_function
 def absence(rank, log_expected, height, sigma):  # type: ignore[no-untyped-def]
-    """Logarithm of how much better "this phase" than "nothing" explains what is seen at a reflection.
+    """Logarithm of how much better "this phase" than "nothing" explains the look at a place.
 
     The reflection is there with its `presence`, and then its height is lognormal about the
     expected one: five nodes stand for it.

@@ -5,8 +5,8 @@ import pytest
 from gpusaxs.kernels import peak_table as table
 
 from gpusaxs.backends.numpy import NumpyBackend
-from gpusaxs.batch import MAX_PEAKS, SampleBatch, reflections
-from gpusaxs.phases import PHASES
+from gpusaxs.batch import MAX_PEAKS, SampleBatch, bits_of, reflections
+from gpusaxs.phases import PHASE_BY_NAME, PHASES, Numbered
 from gpusaxs.sample import CurveStatus, FitStatus, LineKind, PeakRemarks, Sample, Verdict
 
 BACKEND = NumpyBackend(1)
@@ -221,21 +221,54 @@ def test_peaks_of_the_tables_are_peaks_of_the_sample():
     assert batch.max_peaks == MAX_PEAKS
 
 
+def phase_row(**columns):
+    row = np.full(table.PHASE_COLUMNS, np.nan)
+    for name, value in columns.items():
+        row[getattr(table, name.upper())] = value
+    return row
+
+
 def test_phases_of_the_tables_are_phases_of_the_sample():
     batch = batch_of()
-    hexagonal = [phase.name for phase in PHASES].index("hexagonal")
-    batch.phases[0, 0] = [hexagonal, 9.0, 0.1, 20.0, 0b1011, 0b0100]
-    batch.n_phases[0] = 1
-    batch.verdict[0] = table.VERDICT_IDENTIFIED
+    names = [phase.name for phase in PHASES]
+    batch.peaks[0, :3, table.STATUS : table.PEAK_COLUMNS] = 0.0
+    batch.peaks[0, :3, table.INDEX] = [7, 30, 41]
+    batch.n_peaks[0] = 3
+    batch.phases[0, 0] = phase_row(
+        phase=names.index("hexagonal"), lattice=9.0, lattice_sigma=0.1, score=20.0, matched=0b1011,
+        missing=0b0100, unexplained=0b110, candidate=0, probability=0.9, offset=0.01,
+    )  # fmt: skip
+    batch.phases[0, 1] = phase_row(
+        phase=names.index("Pn-3m"), lattice=12.0, matched=0b1, missing=0, candidate=1
+    )
+    batch.n_phases[0] = 2
+    batch.verdict[0] = table.VERDICT_AMBIGUOUS
     batch.margin[0] = 5.0
     sample = batch.to_samples()[0]
-    [phase] = sample.phases
-    assert (sample.verdict, sample.margin) == (Verdict.IDENTIFIED, 5.0)
+    phase, other = sample.phases
+    assert (sample.verdict, sample.margin) == (Verdict.AMBIGUOUS, 5.0)
+    assert sample.best_phases == (phase,)
     assert (phase.phase, phase.lattice, phase.lattice_sigma) == ("hexagonal", 9.0, 0.1)
+    assert (phase.candidate, phase.probability, phase.offset) == (0, 0.9, 0.01)
     assert phase.matched == (1, 3, 7)
     assert phase.missing == (4,)
+    expected = PHASE_BY_NAME["hexagonal"].q(9.0) + 0.01
+    np.testing.assert_allclose(phase.matched_q, expected[[0, 1, 3]])
+    np.testing.assert_allclose(phase.missing_q, expected[[2]])
+    assert phase.unexplained == (30, 41)
+    assert (other.phase, other.candidate, other.unexplained) == ("Pn-3m", 1, ())
+    assert phase.partner is None
+    assert other.partner == ("Im-3m", pytest.approx(12.0 * 1.279))
 
 
-def test_reflections_are_those_whose_bit_is_set():
-    assert reflections((1, 3, 4, 7), 0b1001) == (1, 7)
-    assert reflections((1, 3, 4, 7), 0.0) == ()
+def test_the_ratio_of_the_axes_moves_the_reflections():
+    tetragonal = PHASE_BY_NAME["tetragonal"]
+    rows = phase_row(phase=0, lattice=8.0, ratio=1.5, matched=0b11)[np.newaxis]
+    found = reflections(Numbered.of([tetragonal]), rows, table.MATCHED)
+    assert (found.counts.tolist(), found.n.tolist()) == ([2], [1, 100])
+    np.testing.assert_allclose(found.q, 2.0 * np.pi / 8.0 * np.array([1.0 / 1.5, 1.0]))
+
+
+def test_a_mask_says_which_bits_are_set_and_nan_has_none():
+    found = bits_of(np.array([0b1001, 0.0, np.nan]), 4)
+    assert found.tolist() == [[True, False, False, True], [False] * 4, [False] * 4]

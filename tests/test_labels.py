@@ -1,12 +1,11 @@
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpusaxs.labels import assigned, reflection_label, reflection_q, with_uncertainty
-from gpusaxs.phases import PHASES
+from gpusaxs.labels import assigned, reflection_label, with_uncertainty
+from gpusaxs.phases import ON_REQUEST, PHASES
 
 
 @pytest.mark.parametrize(
@@ -48,16 +47,21 @@ def test_reflections_bear_the_names_that_people_use():
     assert [reflection_label("HCP", n) for n in (1, 2, 3)] == ["100", "002", "101"]
 
 
-@pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase.name)
-def test_every_reflection_of_every_phase_has_a_name_and_a_place(phase):
+@pytest.mark.parametrize("phase", [*PHASES, *ON_REQUEST], ids=lambda phase: phase.name)
+def test_every_reflection_of_every_phase_has_a_name(phase):
     names = [reflection_label(phase.name, n) for n in phase.reflections]
     assert len(set(names)) == len(names)
-    np.testing.assert_array_equal(reflection_q(phase.name, 12.0, phase.reflections), phase.q(12.0))
+
+
+def test_reflections_of_two_axes_are_named_by_their_indices_and_those_of_a_users_phase_by_n():
+    assert reflection_label("rectangular", 1) == "01"
+    assert reflection_label("tetragonal", 1) == "001"
+    assert reflection_label("tetragonal", 112) == "112"
+    assert reflection_label("of my own", 3) == "3"
 
 
 def test_a_peak_is_the_reflection_that_lies_next_to_it():
     q = [0.7, 0.4001, math.nan, 0.6929]
-    lattice = 4.0 * math.pi / (math.sqrt(3.0) * 0.4)
-    assert assigned(q, "hexagonal", lattice, (1, 3)) == {1: 1, 3: 3}
-    assert assigned([], "hexagonal", lattice, ()) == {}
-    assert assigned([math.nan], "hexagonal", lattice, (1,)) == {}
+    assert assigned(q, (1, 3), (0.4, 0.4 * math.sqrt(3.0))) == {1: 1, 3: 3}
+    assert assigned([], (), ()) == {}
+    assert assigned([math.nan], (1,), (0.4,)) == {}

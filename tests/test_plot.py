@@ -31,7 +31,9 @@ def sample():
         np.ones(595),
         metadata=FlowMetadata("curve", peaks),
         verdict=Verdict.IDENTIFIED,
-        phases=(PhaseMatch("Im-3m", 14.0, 0.02, 30.0, (2, 4, 8), (6, 10)),),
+        phases=(
+            PhaseMatch("Im-3m", 14.0, 0.02, 30.0, (2, 4, 8), (6, 10), tuple(lines), (1.1, 1.4)),
+        ),
         measured_q=q,
         measured_intensity=reduced + background,
         background=background[5:],
@@ -59,7 +61,8 @@ def test_the_title_gives_id_phase_and_lattice_parameter(sample):
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase.name)
 def test_labels_that_would_overlap_are_left_out(sample, tmp_path, phase):
-    match = PhaseMatch(phase.name, 30.0, 0.1, 30.0, phase.reflections, ())
+    q = tuple(phase.q(30.0))
+    match = PhaseMatch(phase.name, 30.0, 0.1, 30.0, phase.reflections, (), q)
     figure = plot_sample(replace(sample, phases=(match,)))
     figure.canvas.draw()
     boxes = [text.get_window_extent() for text in figure.axes[1].texts]

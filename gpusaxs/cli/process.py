@@ -15,6 +15,7 @@ from gpusaxs.cli.options import (
     BlocksInFlight,
     BlockSize,
     Executor,
+    FromName,
     QUnitOption,
     Settings,
     Workers,
@@ -84,6 +85,22 @@ def process(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write the three tables there as CSV too."),
     ] = None,
+    along: Annotated[
+        str | None,
+        typer.Option(
+            "--series",
+            metavar="COLUMN",
+            help="Track peaks and phases along a series: by temperature, time, another column of "
+            "the samples, or order. See gpusaxs series.",
+        ),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--series-by", metavar="COLUMN", help="With --series: what tells one from another."
+        ),
+    ] = None,
+    from_name: FromName = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first curve that fails; serial.")
     ] = False,
@@ -106,13 +123,16 @@ def process(
     from gpusaxs.archive.from_run import pipeline_of, reprocess_run
     from gpusaxs.archive.opened import open_run
     from gpusaxs.archive.run import process_archive
+    from gpusaxs.archive.tracked import track_run
     from gpusaxs.cli.progress import ProgressDisplay
     from gpusaxs.cli.report import print_ending, print_run
+    from gpusaxs.cli.series import print_series
     from gpusaxs.pipeline import Pipeline
 
     if resume and overwrite:
         raise typer.BadParameter("Expected one of --resume and --overwrite.", param_hint="--resume")
     _check_options(inputs, from_run, q_unit, metadata, block_size, limit, fail_fast=fail_fast)
+    _check_series(along, by, from_name, from_run, metadata)
     if pipeline is None and from_run is not None:
         chosen = pipeline_of(from_run)
     else:
@@ -164,6 +184,8 @@ def process(
     if csv is not None:
         open_run(output).write_csv(csv)
         typer.echo(f"Tables as CSV: {csv}")
+    if along is not None and not summary.stopped:
+        print_series(track_run(output, along, by, from_name=from_name))
     if not summary.all_well:
         raise typer.Exit(SOME_FAILED)
 
@@ -206,6 +228,32 @@ def _check_options(
                     param_hint=name,
                 )
     check_unit(q_unit)
+
+
+def _check_series(
+    along: str | None,
+    by: str | None,
+    from_name: str | None,
+    from_run: Path | None,
+    metadata: Path | None,
+) -> None:
+    """Refuse, before anything is computed, a series along what will be no column."""
+    from gpusaxs.archive.companion import Companion
+    from gpusaxs.archive.directory import read_table
+    from gpusaxs.tables import SAMPLES
+    from gpusaxs.tracking import columns
+
+    if along is None:
+        if by is not None or from_name is not None:
+            raise typer.BadParameter("Expected what the series run along.", param_hint="--series")
+        return
+    if from_run is not None:
+        samples = read_table(from_run, "samples")
+    else:
+        samples = SAMPLES.empty_table()
+        if metadata is not None:
+            samples = Companion.read(metadata).joined(samples)
+    columns(samples, along, by, from_name)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,10 +31,10 @@ def show(
     from gpusaxs.cli.report import print_summary
 
     result = open_run(run)
-    if curve is not None:
-        _print_curve(result, find_curve(result, curve))
-        return
     description = read_description(run)
+    if curve is not None:
+        _print_curve(result, find_curve(result, curve), description.get("numbers", {}))
+        return
     typer.echo(
         f"{run}: pipeline {description['pipeline']['name']}, backend {description['backend']}, "
         f"gpusaxs {description['versions']['gpusaxs']}, started {description['started']}"
@@ -44,7 +45,8 @@ def show(
     print_summary(result.samples)
 
 
-def _print_curve(result: Result, number: int) -> None:
+def _print_curve(result: Result, number: int, numbers: Mapping[str, Line]) -> None:
+    """Print a curve; `numbers` says what the columns are that stages left."""
     import pyarrow.compute as pc
 
     curve = result.samples.slice(number, 1).to_pylist()[0]
@@ -52,9 +54,10 @@ def _print_curve(result: Result, number: int) -> None:
     phases = result.phases.filter(mine).to_pylist()
     peaks = result.peaks.filter(mine).to_pylist()
     _print_answer(curve)
+    _print_numbers(curve, numbers)
     _print_candidates(phases)
     _print_peaks(peaks, phases)
-    _print_missing(phases)
+    _print_notes(phases)
 
 
 def _print_answer(curve: Line) -> None:
@@ -68,6 +71,8 @@ def _print_answer(curve: Line) -> None:
         answer["lattice parameter"] = f"{value} nm"
     if curve["d_spacing"] is not None:
         answer["d of strongest line"] = f"{curve['d_spacing']:.4g} nm"
+    if curve["probability"] is not None:
+        answer["probability"] = f"{curve['probability']:.3f}"
     if curve["margin"] is not None:
         answer["margin"] = f"{curve['margin']:.1f} in log Bayes factor, over the next best answer"
     status = CurveStatus.parse(curve["status"])
@@ -89,6 +94,26 @@ def _print_answer(curve: Line) -> None:
     typer.echo()
 
 
+def _print_numbers(curve: Line, numbers: Mapping[str, Line]) -> None:
+    """Print what stages found beside peaks and phases, each with its uncertainty."""
+    from gpusaxs.cli.report import print_table
+    from gpusaxs.labels import with_uncertainty
+
+    rows = []
+    for column, known in numbers.items():
+        value = curve[column]
+        if value is None or column.removesuffix("_sigma") in numbers.keys() - {column}:
+            continue
+        sigma = curve.get(f"{column}_sigma")
+        if known["is_text"]:
+            told = value
+        else:
+            told = f"{value:.5g}" if sigma is None else with_uncertainty(value, sigma)
+        rows.append((column, told, known["unit"], known["meaning"]))
+    if rows:
+        print_table(("number", "value", "unit", "meaning"), rows, left=4)
+
+
 def _told(name: str, value: str | float) -> str:
     """What is known of a curve beside its numbers, with its unit."""
     if isinstance(value, str):
@@ -105,6 +130,7 @@ def _print_candidates(phases: list[Line]) -> None:
         return
     rows = [
         (
+            f"{line['candidate'] + 1}",
             line["phase"],
             with_uncertainty(line["lattice"], line["lattice_sigma"]),
             f"{line['score']:.1f}",
@@ -112,7 +138,7 @@ def _print_candidates(phases: list[Line]) -> None:
         )
         for line in phases
     ]
-    print_table(("candidate", "lattice/nm", "score", "reflections"), rows)
+    print_table(("answer", "phase", "lattice/nm", "score", "reflections"), rows)
 
 
 def _print_peaks(peaks: list[Line], phases: list[Line]) -> None:
@@ -122,19 +148,20 @@ def _print_peaks(peaks: list[Line], phases: list[Line]) -> None:
     if not peaks:
         typer.echo("No peaks.")
         return
+    q = [peak["q"] if peak["bragg"] else math.nan for peak in peaks]
+    best = [line for line in phases if line["candidate"] == 0]
     names: dict[int, str] = {}
-    if phases:
-        best = phases[0]
-        q = [peak["q"] if peak["bragg"] else math.nan for peak in peaks]
-        found = assigned(q, best["phase"], best["lattice"], best["matched"])
-        names = {place: reflection_label(best["phase"], n) for place, n in found.items()}
+    for line in best:
+        prefix = f"{line['phase']} " if len(best) > 1 else ""
+        for place, n in assigned(q, line["matched"], line["matched_q"]).items():
+            names[place] = prefix + reflection_label(line["phase"], n)
     rows = [
         (
             with_uncertainty(peak["q"], peak["q_sigma"]),
             with_uncertainty(peak["fwhm"], peak["fwhm_sigma"]),
             with_uncertainty(peak["height"], peak["height_sigma"]),
             f"{2.0 * math.pi / peak['q']:.4g}" if peak["q"] > 0.0 else "-",
-            names.get(place, "not indexed" if peak["bragg"] else "no Bragg line"),
+            names.get(place, "not indexed" if peak["bragg"] else _why_not(peak)),
             peak["status"],
         )
         for place, peak in sorted(enumerate(peaks), key=_by_q)
@@ -142,20 +169,37 @@ def _print_peaks(peaks: list[Line], phases: list[Line]) -> None:
     print_table(("q/nm⁻¹", "FWHM/nm⁻¹", "height", "d/nm", "reflection", "fit"), rows, left=0)
 
 
+def _why_not(peak: Line) -> str:
+    kind: str = peak["kind"].replace("_", " ")
+    return "-" if kind == "not judged" else f"no Bragg line: {kind}"
+
+
 def _by_q(entry: tuple[int, Line]) -> tuple[bool, float]:
     q = entry[1]["q"]
     return math.isnan(q), q
 
 
-def _print_missing(phases: list[Line]) -> None:
-    from gpusaxs.labels import reflection_label, reflection_q
+def _print_notes(phases: list[Line]) -> None:
+    """What the phases of the best answer lack, and what else they say."""
+    from gpusaxs.labels import reflection_label, with_uncertainty
 
-    if not phases or not phases[0]["missing"]:
-        return
-    best = phases[0]
-    places = reflection_q(best["phase"], best["lattice"], best["missing"])
-    words = [
-        f"{reflection_label(best['phase'], n)} at {q:.4g} nm⁻¹"
-        for n, q in zip(best["missing"], places, strict=True)
-    ]
-    typer.echo(f"Missing reflections of {best['phase']}: {', '.join(words)}")
+    for best in phases:
+        if best["candidate"] != 0:
+            continue
+        words = [
+            f"{reflection_label(best['phase'], n)} at {q:.4g} nm⁻¹"
+            for n, q in zip(best["missing"], best["missing_q"], strict=True)
+        ]
+        if words:
+            typer.echo(f"Missing reflections of {best['phase']}: {', '.join(words)}")
+        if best["ratio"] is not None:
+            value = with_uncertainty(best["ratio"], best["ratio_sigma"])
+            typer.echo(f"Ratio of the axes of {best['phase']}: {value}")
+        if best["offset"] is not None:
+            value = with_uncertainty(best["offset"], best["offset_sigma"])
+            typer.echo(f"The lines of {best['phase']} show an offset of q: {value} nm⁻¹")
+        if best["partner"]:
+            typer.echo(
+                f"Bonnet partner of {best['phase']}: {best['partner']} at "
+                f"{best['partner_lattice']:.4g} nm"
+            )

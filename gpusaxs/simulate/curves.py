@@ -165,7 +165,7 @@ def simulate(
     ValueError
         For a name or grid that does not exist, or shares that make no sense.
     """
-    every_phase = _chosen(phases, tuple(PHASE_BY_NAME), "phases")
+    every_phase = _chosen(phases, tuple(phase.name for phase in PHASES), "phases")
     every_kind: tuple[str, ...] = TAME_NEGATIVES + HARD_NEGATIVES
     default_kinds = every_kind if hard else TAME_NEGATIVES
     kinds = _chosen(negative_kinds, every_kind, "negative_kinds", default_kinds)

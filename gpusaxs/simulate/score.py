@@ -85,7 +85,8 @@ def score(
     Parameters
     ----------
     result_samples
-        One row a curve, with the columns ``id``, ``verdict``, ``phase``, ``lattice`` (nm).
+        One row a curve, with the columns ``id``, ``verdict``, ``phase`` (several that coexist are
+        joined by " + "), ``lattice`` (of the first of these, nm).
     truth
         `Simulation.truth`, or some of its rows.
     lattice_tolerance
@@ -97,7 +98,8 @@ def score(
     Returns
     -------
     Accuracy
-        A curve of two phases counts as right when either of them is named with its lattice.
+        A curve of two phases counts as right when either of them is named with its lattice, and
+        wrong when a phase is named that is not there.
         ``decidable`` leaves out of ``main`` the curves whose visible lines fit another phase as
         well.
 
@@ -148,12 +150,12 @@ def _paired(result: pa.Table, truth: pa.Table, by: Literal["row", "id"]) -> list
 def _judge(answer: dict[str, Any], row: dict[str, Any], tolerance: float) -> str:
     if answer["verdict"] != "identified":
         return str(answer["verdict"])
-    for prefix in ("", "second_"):
-        if row[f"{prefix}phase"] is not None and answer["phase"] == row[f"{prefix}phase"]:
-            lattice = row[f"{prefix}lattice"]
-            near = abs(answer["lattice"] - lattice) <= tolerance * lattice
-            return "right" if near else "lattice_off"
-    return "wrong"
+    lattices = {row[f"{prefix}phase"]: row[f"{prefix}lattice"] for prefix in ("", "second_")}
+    named = answer["phase"].split(" + ")
+    if not set(named) <= set(lattices):
+        return "wrong"
+    lattice = lattices[named[0]]
+    return "right" if abs(answer["lattice"] - lattice) <= tolerance * lattice else "lattice_off"
 
 
 def _tally(group: str, pairs: Iterable[tuple[dict[str, Any], str]]) -> Tally:

@@ -6,13 +6,14 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gpusaxs import phases as known_phases
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
 from gpusaxs.kernels.bragg_lines import LIMITS
-from gpusaxs.kernels.index_phase import index_phase
-from gpusaxs.phases import PHASE_BY_NAME, PHASES
+from gpusaxs.kernels.index_phase import MAX_KNOWN_PHASES, index_phase
+from gpusaxs.phases import BONNET, PHASE_BY_NAME, PHASES, Numbered
 from gpusaxs.stages.base import NO_REQUESTS, Part, Requests, Stage, parameter
 
 # Reflections of any phase that a base line is tried as; a lamellar stack can start anywhere.
@@ -20,10 +21,40 @@ _TRIED = {"lamellar": 12}
 _TRIED_DEFAULT = 6
 # Orders of a stack that are broader over their distance are lobes of a form factor.
 _BROADEST = {"lamellar": 0.25}
-# Lattice parameter of the second over that of the first, of minimal surfaces that bend into each
-# other (S.T. Hyde 1989).
-_BONNET = {("Pn-3m", "Im-3m"): 1.279, ("Pn-3m", "Ia-3d"): 1.576}
 _TWO_LINES_SUFFICE = ("lamellar", "hexagonal")
+
+
+class PhaseDefinition(BaseModel):
+    """A phase of the user's own, by the ratios of its q or by its space group."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, description="As it stands in the results.")
+    ratios: tuple[float, ...] = Field((), description="q of the reflections, in any unit.")
+    space_group: str = Field("", description="Hermann-Mauguin symbol (needs gemmi).")
+    log_prior: float = Field(
+        0.0, description="ln of how often it is met, relative to the common phases."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> PhaseDefinition:
+        if bool(self.ratios) == bool(self.space_group):
+            raise ValueError(f"expected either ratios or space_group for phase {self.name!r}")
+        _ = self.phase
+        return self
+
+    @cached_property
+    def phase(self) -> known_phases.Phase:
+        """The phase that is defined."""
+        if self.ratios:
+            return known_phases.by_ratios(self.name, self.ratios, self.log_prior)
+        try:
+            return known_phases.by_space_group(self.name, self.space_group, self.log_prior)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"expected gemmi, which knows space groups, for phase {self.name!r}; install "
+                "gpusaxs[symmetry]"
+            ) from error
 
 
 class Phase(Stage):
@@ -42,6 +73,7 @@ class Phase(Stage):
     phases: tuple[str, ...] = parameter(
         tuple(phase.name for phase in PHASES), "Phases that may be named."
     )
+    define: tuple[PhaseDefinition, ...] = parameter((), "Further ones, defined here.")
     max_relative_width: float = parameter(
         0.14, "FWHM over q above which a peak is a hump.", gt=0.0, le=1.0
     )
@@ -74,7 +106,9 @@ class Phase(Stage):
         "Height over its standard uncertainty of a reflection seen only where it is expected.",
         gt=0.0,
     )
-    chance_score: float = parameter(6.0, "Log Bayes factor that lines of no phase reach by chance.")
+    min_score: float = parameter(
+        8.0, "Log Bayes factor that lines of no phase reach by chance: a rival of every answer."
+    )
     min_probability: float = parameter(
         0.75, "Probability of being right that an answer needs.", ge=0.0, le=1.0
     )
@@ -82,26 +116,34 @@ class Phase(Stage):
         0.5, "Lead in log Bayes factor over all rivals that an answer needs.", ge=0.0
     )
 
-    @field_validator("phases")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in PHASE_BY_NAME:
-                raise ValueError(f"expected phases out of {', '.join(PHASE_BY_NAME)}")
-        return names
+    @model_validator(mode="after")
+    def _known(self) -> Phase:
+        unknown = [name for name in self.phases if name not in PHASE_BY_NAME]
+        if unknown:
+            raise ValueError(f"expected phases out of {', '.join(PHASE_BY_NAME)}; got {unknown}")
+        names = [phase.name for phase in self.known]
+        if not 1 <= len(names) <= MAX_KNOWN_PHASES or len(set(names)) < len(names):
+            raise ValueError(
+                f"expected 1 to {MAX_KNOWN_PHASES} phases of different names; got {names}"
+            )
+        return self
+
+    @cached_property
+    def known(self) -> tuple[known_phases.Phase, ...]:
+        """The phases that may be named; their number is what a batch keeps of them."""
+        return (
+            *(PHASE_BY_NAME[name] for name in self.phases),
+            *(definition.phase for definition in self.define),
+        )
 
     @cached_property
     def _tables(self) -> tuple[Any, ...]:
         """The kernel's tables, from positions to limits in the order of its arguments."""
-        width = max(phase.positions.size for phase in PHASES)
-        positions = np.full((len(PHASES), width), np.inf)
-        for row, phase in zip(positions, PHASES, strict=True):
-            row[: phase.positions.size] = phase.positions
-        related = np.full((len(PHASES), len(PHASES)), np.nan)
-        names = [phase.name for phase in PHASES]
-        for (first, second), ratio in _BONNET.items():
-            related[names.index(first), names.index(second)] = ratio
-            related[names.index(second), names.index(first)] = 1.0 / ratio
+        known = self.known
+        positions = np.sqrt(Numbered.of(known).planes.sum(axis=2))
+        bonnet = np.array([BONNET.get(phase.name, np.nan) for phase in known])
+        related = bonnet / bonnet[:, np.newaxis]
+        np.fill_diagonal(related, np.nan)
         limits = np.array(
             [
                 self.max_relative_width,
@@ -122,19 +164,18 @@ class Phase(Stage):
         assert limits.size == LIMITS
         return (
             positions,
-            np.array([phase.positions.size for phase in PHASES], np.int64),
-            np.array([_TRIED.get(phase.name, _TRIED_DEFAULT) for phase in PHASES], np.int64),
-            np.array([phase.name in _TWO_LINES_SUFFICE for phase in PHASES]),
-            np.array([_BROADEST.get(phase.name, np.inf) for phase in PHASES]),
-            np.array(
-                [phase.log_prior if phase.name in self.phases else -np.inf for phase in PHASES]
-            ),
+            np.array([phase.positions.size for phase in known], np.int64),
+            np.array([_TRIED.get(phase.lattice, _TRIED_DEFAULT) for phase in known], np.int64),
+            np.array([phase.lattice in _TWO_LINES_SUFFICE for phase in known]),
+            np.array([_BROADEST.get(phase.lattice, np.inf) for phase in known]),
+            np.array([phase.log_prior for phase in known]),
             related,
             limits,
         )
 
     def launch(self, batch: SampleBatch, rows: IndexArray) -> Requests:
         """Index the peaks of each curve."""
+        batch.known = self.known
         batch.launch(
             index_phase,
             rows,

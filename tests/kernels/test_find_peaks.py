@@ -244,6 +244,7 @@ def candidates_in(
         exclusion,
         satellite,
         reach,
+        False,
         peaks,
         n_peaks,
         candidates,
