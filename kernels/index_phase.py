@@ -37,7 +37,9 @@ _BEYOND_DOUBT = 5.0
 # ln of how much fainter a third line must be where two name a phase.
 _FAINT = math.log(2.0)
 # Explanations this far behind the best, in log Bayes factor, are looked at no closer.
-_FAR_BEHIND = 8.0
+_FAR_BEHIND = 6.0
+# What each line beyond the third adds to the score that chance reaches.
+_MORE_LINES = 2.5
 # ln of how many lattices less are tried for the few phases that two lines name.
 _FEWER_TRIALS = 7.0
 # Explanations this far behind the best are no candidates.
@@ -321,8 +323,8 @@ def clear_lines_left(lines, count, explanation, known):  # type: ignore[no-untyp
 
 
 @device_function
-def look_closer(lines, count, explanation, known, curve, limits):  # type: ignore[no-untyped-def]
-    """Score an explanation again: with doubtful peaks, and with looks at what is missing."""
+def assign_all(lines, count, explanation, known):  # type: ignore[no-untyped-def]
+    """Assign the sure lines to every phase of an explanation, doubtful ones to what is left."""
     assign_sure(lines, count, explanation, known)
     for member in range(int(explanation[explain.COUNT])):
         phase = int(explanation[explain.PHASE + member])
@@ -334,6 +336,12 @@ def look_closer(lines, count, explanation, known, curve, limits):  # type: ignor
             known.reflections[phase],
             explanation[explain.BETA + member],
         )
+
+
+@device_function
+def look_closer(lines, count, explanation, known, curve, limits):  # type: ignore[no-untyped-def]
+    """Score an explanation again: with doubtful peaks, and with looks at what is missing."""
+    assign_all(lines, count, explanation, known)
     explain.score(
         lines, count, explanation, known, curve, limits, True, explain.UNEXPLAINED, -math.inf
     )
@@ -406,6 +414,15 @@ def write_phase(row, candidate, sure, explanation, member, lines, count, known, 
 
 
 @device_function
+def sure_lines(lines, count):  # type: ignore[no-untyped-def]
+    """How many of the lines are sure."""
+    sure = 0
+    for j in range(count):
+        sure += lines[bragg.SURE, j] == 1.0
+    return sure
+
+
+@device_function
 def conclude(  # type: ignore[no-untyped-def]
     lines, count, total, known, curve, limits, explanations, phases, n_phases, verdict, margin
 ):
@@ -418,13 +435,13 @@ def conclude(  # type: ignore[no-untyped-def]
     top = scores[best]
     if not top > 0.0:
         return
-    look_closer(lines, count, explanations[best], known, curve, limits)
+    assign_all(lines, count, explanations[best], known)
     members = int(explanations[best, explain.COUNT])
     seen = explanations[best, explain.SEEN]
     first_two = known.first_two[int(explanations[best, explain.PHASE])]
     if seen < 3.0 and not first_two_suffice(lines, count, first_two):
         return
-    chance = limits[bragg.MIN_SCORE]
+    chance = limits[bragg.MIN_SCORE] + _MORE_LINES * max(0, sure_lines(lines, count) - 3)
     if seen < 3.0:
         chance -= _FEWER_TRIALS
     lead = lead_over(scores, total, best, chance)
@@ -445,7 +462,7 @@ def conclude(  # type: ignore[no-untyped-def]
                 break
             members = int(explanations[best, explain.COUNT])
             sure = share * math.exp(scores[best] - top)
-            look_closer(lines, count, explanations[best], known, curve, limits)
+            assign_all(lines, count, explanations[best], known)
         if rows + members > table.MAX_PHASES:
             break
         for member in range(members):

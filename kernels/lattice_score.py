@@ -77,8 +77,8 @@ _WIDE = 1.5
 _LATTICE_FLOOR = 0.001
 # ln of the prior weight of each further phase, and what a known ratio of lattices gives back; the
 # ratio holds within this share.
-_LOG_COEXISTENCE = -4.0
-_LOG_RELATED = 3.0
+_LOG_COEXISTENCE = -8.0
+_LOG_RELATED = 6.0
 _RELATED = 0.012
 # ln of how rare it is that a phase of many lines shows two alone.
 _LOG_TWO_LINES = -3.0
@@ -433,15 +433,10 @@ def score(  # type: ignore[no-untyped-def]
                 break
             centre = beta * known.positions[phase, k]
             if low < centre < high and not matched >> k & 1:
+                # Three lines that are matched need no fourth one beyond them to be seen.
+                closer = careful and (k < last or matches < 3)
                 gain, visible = missing_score(
-                    k,
-                    centre,
-                    member,
-                    lines,
-                    count,
-                    curve,
-                    limits,
-                    careful,
+                    k, centre, member, lines, count, curve, limits, closer
                 )
                 seen += visible
                 total += gain if k < last else _BEYOND_LAST * gain

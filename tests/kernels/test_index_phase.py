@@ -71,16 +71,16 @@ def index(
     phases = np.full((table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
     n_phases, verdict = np.zeros(1, np.int64), np.full(1, -1)
     margin = np.zeros(1)
-    tables = Phase(**options)._tables
+    stage = Phase(**options)
     count = np.array([len(lines)])
     given_lines = lines.copy()
     residual = np.zeros(500) if residual is None else residual
-    run(index_phase, q, residual, np.ones(500), np.ones(500), given_lines, count, *tables,
+    run(index_phase, q, residual, np.ones(500), np.ones(500), given_lines, count, *stage._tables,
         phases, n_phases, verdict, margin)  # fmt: skip
     found = phases[: n_phases[0]]
     return Answer(
         VERDICTS[int(verdict[0])],
-        [PHASES[int(row[table.PHASE])].name for row in found],
+        [stage.known[int(row[table.PHASE])].name for row in found],
         [float(row[table.LATTICE]) for row in found],
         int((given_lines[:, table.BRAGG] == 1.0).sum()),
         float(margin[0]),
