@@ -99,13 +99,13 @@ def test_conditions_stand_in_the_rows_of_their_names():
 
 
 def test_limits_of_the_phase_stage_stand_in_the_places_of_their_names():
-    from gpusaxs.kernels import index_phase
+    from gpusaxs.kernels import bragg_lines
 
     stage = Phase(min_score=7.5, tolerance=0.004, satellite=0.07)
     limits = stage._tables[-1]
-    assert limits.size == index_phase.LIMITS
+    assert limits.size == bragg_lines.LIMITS
     for name in Phase.model_fields:
-        place = getattr(index_phase, name.upper(), None)
+        place = getattr(bragg_lines, name.upper(), None)
         if isinstance(place, int):
             assert limits[place] == getattr(stage, name), name
 
