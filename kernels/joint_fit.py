@@ -332,7 +332,8 @@ def fit_joint(  # type: ignore[no-untyped-def]
     covariance = workspace[COVARIANCE : COVARIANCE + side * side]
     gradient = matrix[n * side : n * side + n]
 
-    damping = 1e-3
+    # The start is a fit already.
+    damping = 1e-5
     growth = 2.0
     objective = math.inf
     expected = math.inf

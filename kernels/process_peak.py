@@ -136,9 +136,11 @@ def profile_row(q, line, profile):  # type: ignore[no-untyped-def]
 def subtract(q, line, residual, search, profile):  # type: ignore[no-untyped-def]
     """Take the fitted profile, without its straight line, away from both curves."""
     first, last = profile_row(q, line, profile)
-    for i in range(first, last):
-        residual[i] -= profile[i]
-        search[i] -= profile[i]
+    taken = profile[first:last]
+    left, searched = residual[first:last], search[first:last]
+    for i in range(taken.shape[0]):
+        left[i] -= taken[i]
+        searched[i] -= taken[i]
 
 
 @device_function

@@ -186,8 +186,10 @@ def end_of_group(order, first, number):  # type: ignore[no-untyped-def]
 def add_profile(q, line, share, profile, residual):  # type: ignore[no-untyped-def]
     """Add a share of a peak's profile to the curve."""
     first, last = profile_row(q, line, profile)
-    for i in range(first, last):
-        residual[i] += share * profile[i]
+    given = profile[first:last]
+    left = residual[first:last]
+    for i in range(given.shape[0]):
+        left[i] += share * given[i]
 
 
 @device_function

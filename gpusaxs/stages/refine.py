@@ -31,7 +31,7 @@ class Refine(Stage):
     may_write: ClassVar[frozenset[Part]] = frozenset({"search", "peaks"})
 
     shape: Literal["gaussian", "lorentzian", "pseudo_voigt", "asymmetric", "best"] = parameter(
-        "pseudo_voigt", "Profile of a peak; best is by the Bayesian information criterion."
+        "asymmetric", "Profile of a peak; best is by the Bayesian information criterion."
     )
     window: float = parameter(
         2.5, "Half the width of a peak's window.", unit="FWHM", gt=0.5, le=20.0

@@ -106,6 +106,20 @@ def test_refined_peaks_say_so_and_the_residual_is_the_curve_less_them(
         np.testing.assert_allclose(batch.residual[curve][everywhere], left[everywhere], rtol=1e-9)
 
 
+@pytest.mark.parametrize("shape", ["pseudo_voigt", "asymmetric", "best"])
+def test_a_curve_gives_the_same_bits_alone_and_among_others(
+    drawn: tuple[Any, Any], shape: Any
+) -> None:
+    together, alone = (
+        [processed(drawn[0][some], drawn[1][some], Refine(shape=shape)) for some in parts]
+        for parts in ([slice(6, None, -1)], [slice(k, k + 1) for k in range(7)])
+    )
+    for name in ("peaks", "n_peaks", "residual"):
+        np.testing.assert_array_equal(
+            getattr(together[0], name)[::-1], np.concatenate([getattr(b, name) for b in alone])
+        )
+
+
 def test_curves_without_peaks_pass() -> None:
     flat = np.random.default_rng(1).normal(100.0, 1.0, (2, Q.size))
     batch = processed(flat, np.ones_like(flat), Refine(shape="best"))
