@@ -443,14 +443,19 @@ def parser(description: str | None, prog: str) -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="STAGE.PARAMETER=VALUE", dest="settings"
     )
     made.add_argument("--workers", type=int, help="processes; as many as cores by default")
-    made.add_argument("--json", type=Path, help="write the numbers to this file")
-    made.add_argument("--markdown", action="store_true", help="print all tables and nothing else")
     return made
+
+
+def add_outputs(options: argparse.ArgumentParser) -> None:
+    """Let the numbers be written to a file, and all tables be printed."""
+    options.add_argument("--json", type=Path, help="write the numbers to this file")
+    options.add_argument("--markdown", action="store_true", help="print tables and nothing else")
 
 
 def main() -> None:
     """Measure and print."""
     options = parser(__doc__, "python -m benchmarks.accuracy")
+    add_outputs(options)
     options.add_argument(
         "--answers", type=Path, help="write a row a curve to this Parquet file: what went wrong"
     )

@@ -17,7 +17,7 @@ from benchmarks import accuracy, calibration, measured, robustness
 from benchmarks.known_answers import answers, groups
 from gpusaxs.pipeline import Pipeline
 
-DOCS = Path(__file__).parents[1] / "docs"
+PAGE = Path(__file__).parents[1] / "docs" / "accuracy.md"
 PUBLISHED_SEED = 91000
 """Of the numbers in docs/accuracy.md; nobody looks at its curves to make anything better."""
 
@@ -49,7 +49,7 @@ def main() -> None:
     """Measure, and write the page and its picture."""
     options = accuracy.parser(__doc__, "python -m benchmarks.accuracy_page")
     options.set_defaults(seed=PUBLISHED_SEED)
-    options.add_argument("--page", type=Path, default=DOCS / "accuracy.md", help="to be filled")
+    options.add_argument("--page", type=Path, default=PAGE, help="to be filled")
     options.add_argument("--recipes", type=int, default=200, help="curves for the pulls")
     options.add_argument("--noises", type=int, default=50, help="how often their noise is drawn")
     options.add_argument("--others", type=int, default=200, help="curves a group for robustness")
@@ -74,7 +74,9 @@ def main() -> None:
         parts |= measured.parts([one for one, _ in known])
     asked.page.write_text(fill(page, parts), "utf-8")
     if bins:
-        calibration.draw(bins, DOCS / "pictures" / "reliability.svg")
+        pictures = asked.page.parent / "pictures"
+        pictures.mkdir(exist_ok=True)
+        calibration.draw(bins, pictures / "reliability.svg")
 
 
 if __name__ == "__main__":

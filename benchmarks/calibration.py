@@ -372,6 +372,7 @@ def options() -> argparse.ArgumentParser:
     )
     made.add_argument("--recipes", type=int, default=60, help="curves whose noise is drawn anew")
     made.add_argument("--noises", type=int, default=50, help="how often")
+    made.add_argument("--json", type=Path, help="write the numbers to this file")
     made.add_argument("--picture", type=Path, help="draw the reliability diagram")
     return made
 

@@ -11,7 +11,6 @@ large as it has to be. Interpolation would leave it correlated, and smaller than
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import multiprocessing
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gpusaxs
-from benchmarks.accuracy import parser
+from benchmarks.accuracy import add_outputs, parser
 from benchmarks.known_answers import NEGATIVES, PAIRS, Group, candidates, groups
 from benchmarks.markdown import table
 from gpusaxs.backends.numpy import available_cores
@@ -290,8 +289,9 @@ def document(sizes: dict[str, int], found: Iterable[Change]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    options: argparse.ArgumentParser = parser(__doc__, "python -m benchmarks.robustness")
+    options = parser(__doc__, "python -m benchmarks.robustness")
     options.set_defaults(curves=100)
+    add_outputs(options)
     asked = options.parse_args()
     pipeline = Pipeline.load(asked.pipeline).with_settings(asked.settings)
     sizes, found = measure(groups(asked.curves, asked.seed), pipeline, asked.workers)

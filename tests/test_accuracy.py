@@ -44,25 +44,25 @@ def test_curves_whose_lines_decide_are_named_rightly(plain):
 
 def test_few_curves_are_named_wrongly(plain, perturbed):
     for found in (plain, perturbed):
-        assert found.decidable.wrong <= 0.01 * found.decidable.curves
-        assert found.main.wrong <= 0.03 * found.main.curves
+        assert found.decidable.wrong <= 0.0075 * found.decidable.curves
+        assert found.main.wrong <= 0.02 * found.main.curves
 
 
 def test_asymmetric_profiles_an_offset_of_q_and_missing_lines_cost_little(perturbed):
     assert perturbed.decidable.curves > 500
-    assert perturbed.decidable.right >= 0.92 * perturbed.decidable.curves
+    assert perturbed.decidable.right >= 0.94 * perturbed.decidable.curves
 
 
 def test_hardly_any_curve_without_a_phase_is_named():
     curves = simulate(1500, seed=31004, counts=COUNTS, negatives=1.0, hard=True)
     negatives = accuracy(curves).negatives
     assert negatives.curves == 1500
-    assert negatives.wrong <= 0.003 * negatives.curves
+    assert negatives.wrong <= 0.005 * negatives.curves
 
 
 def test_faint_curves_are_hardly_ever_named_wrongly():
     found = accuracy(simulate(600, seed=31005, counts=10.0, perturbations=PERTURBATIONS))
-    assert found.few_lines.wrong + found.main.wrong <= 0.01 * 600
+    assert found.few_lines.wrong + found.main.wrong <= 0.005 * 600
 
 
 def test_the_scatter_of_a_centre_is_its_sigma():
