@@ -106,6 +106,20 @@ def bases(lines, count, members):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def strongest_but(lines, count, one, other):  # type: ignore[no-untyped-def]
+    """Strongest and lowest sure line but for two of them; -1 without one."""
+    strongest = -1
+    lowest = -1
+    for j in range(count):
+        if lines[bragg.SURE, j] == 1.0 and j not in (one, other):
+            if lowest < 0:
+                lowest = j
+            if strongest < 0 or lines[bragg.LOG_HEIGHT, j] > lines[bragg.LOG_HEIGHT, strongest]:
+                strongest = j
+    return strongest, lowest
+
+
+@device_function
 def copy_explanation(source, target):  # type: ignore[no-untyped-def]
     """Copy a row of the table of explanations."""
     for column in range(_COLUMNS):
@@ -114,9 +128,9 @@ def copy_explanation(source, target):  # type: ignore[no-untyped-def]
 
 @device_function
 def best_lattice(  # type: ignore[no-untyped-def]
-    lines, count, sure, phase, known, curve, limits, trial, best
+    lines, count, sure, phase, known, curve, limits, trial, best, strongest, lowest
 ):
-    """Try the strongest and the lowest lines as each of a phase's first reflections.
+    """Try two lines, the strongest and the lowest, as each of a phase's first reflections.
 
     `best` becomes the best explanation by this phase alone; its score is -inf where no lattice
     explains enough lines.
@@ -126,7 +140,6 @@ def best_lattice(  # type: ignore[no-untyped-def]
     best_matches = 0
     positions = known.positions[phase]
     reflections = known.reflections[phase]
-    strongest, lowest = bases(lines, count, 0)
     trial[explain.COUNT] = 1.0
     trial[explain.PHASE] = phase
     for attempt in range(2):
@@ -527,13 +540,32 @@ def index_phase(
     if sure < 2:
         return
 
-    for phase in range(n_known):
-        explanations[phase, explain.SCORE] = -math.inf
-        if prior[phase] > -math.inf:
-            best_lattice(
-                lines, count, sure, phase, known, curve, limits, trial, explanations[phase]
-            )
-    best = look_at_the_best(lines, count, known, curve, limits, explanations, n_known)
+    strongest, lowest = bases(lines, count, 0)
+    best = -1
+    for _ in range(2):
+        for phase in range(n_known):
+            explanations[phase, explain.SCORE] = -math.inf
+            if prior[phase] > -math.inf:
+                best_lattice(
+                    lines,
+                    count,
+                    sure,
+                    phase,
+                    known,
+                    curve,
+                    limits,
+                    trial,
+                    explanations[phase],
+                    strongest,
+                    lowest,
+                )
+        best = look_at_the_best(lines, count, known, curve, limits, explanations, n_known)
+        if best >= 0 and explanations[best, explain.SCORE] > limits[bragg.MIN_SCORE]:
+            break
+        # Both may be no lines of the phase: the strongest of the others, once.
+        strongest, lowest = strongest_but(lines, count, strongest, lowest)
+        if strongest < 0:
+            break
     total = n_known
     left = sure
     if best >= 0:

@@ -294,8 +294,6 @@ def absence(rank, log_expected, height, sigma):  # type: ignore[no-untyped-def]
     expected one: five nodes stand for it.
     """
     p = presence(rank)
-    if sigma == math.inf:
-        return 0.0
     z = min(height / sigma, 6.0)
     likelihood = 0.0
     for node in range(5):
@@ -317,9 +315,10 @@ def missing_score(  # type: ignore[no-untyped-def]
     if is_blended(lines, count, centre, expected):
         return 0.0, 0
     if careful:
-        height, uncertainty = look_between(lines, count, member, centre, curve)
-        seen = height > limits[bragg.EXPECTED_SIGNIFICANCE] * uncertainty
-        return absence(rank, expected, height, uncertainty), int(seen)
+        height, sigma = look_between(lines, count, member, centre, curve)
+        if sigma < math.inf:
+            seen = height > limits[bragg.EXPECTED_SIGNIFICANCE] * sigma
+            return absence(rank, expected, height, sigma), int(seen)
     point = min(lower_bound(curve.q, centre), curve.q.shape[0] - 1)
     excess = (
         expected - math.log(limits[bragg.DETECTION] * curve.noise[point])
