@@ -117,6 +117,13 @@ def subtract(q, line, residual, search):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def is_drawn(line):  # type: ignore[no-untyped-def]
+    """Whether a peak has a profile; a fit that ran away from what was seen must tear no hole."""
+    seen = max(line[table.VALUE], line[table.PROMINENCE])
+    return 0.0 < line[table.HEIGHT] < 10.0 * seen
+
+
+@device_function
 def lower_bound(q, value):  # type: ignore[no-untyped-def]
     """First point whose q is not below `value`."""
     low = 0
@@ -256,6 +263,5 @@ def process_peak(
             table.ETA_SIGMA,
         ):
             line[column] *= grow
-    # A fit that ran away from what was seen must not tear a hole.
-    if 0.0 < line[table.HEIGHT] < 10.0 * max(top, line[table.PROMINENCE]):
+    if is_drawn(line):
         subtract(q, line, residual, search)
