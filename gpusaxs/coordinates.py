@@ -196,7 +196,7 @@ def _choice(samples: pa.Table) -> str:
     useful = [
         column.name.removeprefix(META)
         for column in samples.schema
-        if (column.name.startswith(META) or column.name == "frame")
+        if ("." in column.name or column.name == "frame")
         and (samples[column.name].null_count < samples.num_rows or not samples.num_rows)
     ]
     return (

@@ -331,10 +331,10 @@ class Sample:
     verdict: Verdict | None = None
     margin: float = np.nan
     phases: tuple[PhaseMatch, ...] = ()
-    numbers: Mapping[str, float | str] = field(default_factory=dict)
     measured_q: FloatArray | None = None
     measured_intensity: FloatArray | None = None
     background: FloatArray | None = None
+    numbers: Mapping[str, float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.q = np.ascontiguousarray(self.q, dtype=np.float64)

@@ -200,8 +200,8 @@ class _Found:
         lines = lines.filter(usable)
         peaks = _Entries.of(lines, ids, "q", lines["fwhm"].to_numpy() / lines["q"].to_numpy())
         matches = result.phases
-        if "candidate" in matches.column_names:
-            matches = matches.filter(pc.field("candidate") == 0)
+        # Tables of older runs have one candidate of an identified curve, without a number.
+        matches = matches.filter(pc.equal(pc.fill_null(matches["candidate"], 0), 0))
         identified = samples.filter(pc.equal(verdicts, Verdict.IDENTIFIED.value))["id"]
         mine = pc.is_in(matches["id"], identified.combine_chunks())
         matches = matches.filter(pc.and_(mine, _positive(matches["lattice"])))

@@ -27,8 +27,9 @@ def solve_smooth(values, weight, lam, inverse, ratio, smooth):  # type: ignore[n
     """
     points = values.shape[0]
     # Of the last row and the one before: the two off-diagonals over the diagonal, and the right
-    # side; the first off-diagonal itself, once the rows above are eliminated from it.
-    one = two = two_before = side = side_before = upper = 0.0
+    # side; the first off-diagonal itself, once the rows above are eliminated from it, and its
+    # square over the diagonal: each row waits for the division of the last, and for little else.
+    one = two = two_before = side = side_before = upper = squared = 0.0
     for i in range(points):
         inner = i < points - 2
         middle = (i > 0) & (i < points - 1)
@@ -36,12 +37,13 @@ def solve_smooth(values, weight, lam, inverse, ratio, smooth):  # type: ignore[n
         diagonal += lam if i > 1 else 0.0
         next_one = lam * ((-2.0 if inner else 0.0) + (-2.0 if middle else 0.0))
         # Two rows up the second off-diagonal is lam, its share of the diagonal there two_before.
-        diagonal -= one * upper + two_before * lam
+        diagonal = (diagonal - two_before * lam) - squared
         right = weight[i] * values[i] - one * side - two_before * side_before
         upper = next_one - one * lam
         inverse[i] = 1.0 / diagonal
         two_before = two
         two = lam * inverse[i] if inner else 0.0
+        squared = (upper * upper) * inverse[i]
         one = upper * inverse[i]
         ratio[i] = one
         side_before = side
@@ -58,12 +60,15 @@ def solve_smooth(values, weight, lam, inverse, ratio, smooth):  # type: ignore[n
 
 
 @device_function
-def reweight(values, smooth, weight):  # type: ignore[no-untyped-def]
+def reweight(values, smooth, weight, new):  # type: ignore[no-untyped-def]
     """Give each point the weight that its distance from the curve below asks for.
 
     1 / (1 + exp(2 (d - (2 s - m)) / s)), with m and s the mean and the standard deviation of the
     negative distances. Returns the relative change of the weights, by their Euclidean norm, and
     whether there are the two negative distances that it takes; without them nothing is changed.
+
+    values, smooth, weight : (points,) float64
+    new : (points,) float64, working memory
     """
     points = values.shape[0]
     count = 0
@@ -84,14 +89,15 @@ def reweight(values, smooth, weight):  # type: ignore[no-untyped-def]
     scatter = scatter if scatter > 0.0 else _NO_SCATTER
     steepness = 2.0 / scatter
     start = 2.0 * scatter - mean
+    # Without a sum in it LLVM vectorises this loop. Overflow gives inf, and a weight of zero.
+    for i in range(points):
+        new[i] = 1.0 / (1.0 + exp_poly(steepness * (values[i] - smooth[i] - start)))
     change = before = 0.0
     for i in range(points):
-        # exp_poly has no overflow but inf, which makes the weight zero.
-        new = 1.0 / (1.0 + exp_poly(steepness * (values[i] - smooth[i] - start)))
-        difference = new - weight[i]
+        difference = new[i] - weight[i]
         change += difference * difference
         before += weight[i] * weight[i]
-        weight[i] = new
+        weight[i] = new[i]
     return math.sqrt(change / before), True
 
 
@@ -135,7 +141,7 @@ def arpls(
         compress(values, shift, counts)
     for _ in range(max_iter + 1):
         solve_smooth(values, weight, lam, inverse, ratio, smooth)
-        change, known = reweight(values, smooth, weight)
+        change, known = reweight(values, smooth, weight, inverse)
         if not known or change < tol:
             break
     if not math.isfinite(smooth[0] + smooth[points - 1]):

@@ -12,6 +12,10 @@ from gpusaxs.kernels.select import median
 _SHADOW = 1.0 / 16.0
 # An end is shadowed where it falls below this share of the level inside.
 _DARK = 0.3
+# It has to lie below it by this many times the noise inside too.
+_BEYOND_NOISE = 5.0
+# Median of |difference| of two neighbours with normal noise, over its standard deviation.
+_NORMAL_DIFFERENCE = 0.6744897501960817 * math.sqrt(2.0)
 # Points beside the shadow that still feel it.
 _MARGIN = 5
 
@@ -27,30 +31,40 @@ def level(intensity, first, last, work):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def scatter(intensity, first, last, work):  # type: ignore[no-untyped-def]
+    """Robust noise of the points from first to last, from the differences of neighbours."""
+    for i in range(first, last - 1):
+        work[i - first] = abs(intensity[i + 1] - intensity[i])
+    return median(work, last - 1 - first) / _NORMAL_DIFFERENCE
+
+
+@device_function
 def shadowed(intensity, direction, work):  # type: ignore[no-untyped-def]
     """Number of points in the shadow at one end; direction 1 at the low-q end, -1 at the high.
 
     Scattering neither rises from nothing at the lowest q nor breaks off at the highest: an end
-    that lies well below the level just inside is a beamstop or the detector's edge.
+    that lies well below the level just inside, and by more than the noise, is a beamstop or the
+    detector's edge. The shadow reaches to where the curve first comes out of it.
     """
     points = intensity.shape[0]
     reach = max(10, int(points * _SHADOW))
     if points < 6 * reach:
         return 0
-    if direction > 0:
-        inside = level(intensity, reach // 2, 2 * reach, work)
-        end = level(intensity, 0, 3, work)
-    else:
-        inside = level(intensity, points - 2 * reach, points - reach // 2, work)
-        end = level(intensity, points - 3, points, work)
-    if not end < _DARK * inside:
+    end = 0 if direction > 0 else points - 3
+    first = reach // 2 if direction > 0 else points - 2 * reach
+    last = 2 * reach if direction > 0 else points - reach // 2
+    inside = level(intensity, first, last, work)
+    dark = _DARK * inside
+    if not level(intensity, end, end + 3, work) < dark:
         return 0
-    dark = 0
-    for k in range(reach):
-        i = k if direction > 0 else points - 1 - k
-        if level(intensity, i - 1, i + 2, work) < _DARK * inside:
-            dark = k + 1
-    return dark + _MARGIN
+    dark = min(dark, inside - _BEYOND_NOISE * scatter(intensity, first, last, work))
+    shadow = 0
+    while shadow < reach:
+        i = shadow if direction > 0 else points - 1 - shadow
+        if not level(intensity, i - 1, i + 2, work) < dark:
+            break
+        shadow += 1
+    return shadow + _MARGIN if shadow > 0 else 0
 
 
 @curve_kernel

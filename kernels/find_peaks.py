@@ -20,6 +20,9 @@ from gpusaxs.kernels.curve_kernel import (
     curve_kernel,
     device_function,
 )
+from gpusaxs.kernels.process_peak import half_width
+from gpusaxs.kernels.shoulders import strongest_shoulder
+from gpusaxs.kernels.stand_out import local_prominence
 from numpy.typing import NDArray
 
 # Rows of the array of conditions: lowest and highest value that is accepted.
@@ -51,8 +54,16 @@ FOUND_COLUMNS = 12
 # A peak found within this many points of where one was found before is the same, whatever became
 # of its fit.
 _SAME_PLACE = 2
-# Share of q beyond which a FWHM keeps the search no further away.
+# Share of q beyond which a FWHM is that of a hump, which keeps the search no further away.
 _HUMP = 0.1
+# Share of a hump's FWHM below which a maximum on it is a line.
+_ON_HUMP = 0.3
+# A maximum this many times narrower than its whole prominence says is a line on a hump; any other
+# is taken from its valleys where these lie this many times deeper than they need to.
+_LINE_ON_HUMP = 2.5
+_CLEAR = 4.0
+# Share of the instrument's resolution that the width of a maximum may seem to be.
+_SEEMS = 0.6
 # Walks over a curve take this many points in one step.
 _BLOCK_BITS = 4
 _BLOCK = 1 << _BLOCK_BITS
@@ -269,31 +280,33 @@ def find_peaks(
 
 
 @device_function
-def is_taken(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach):  # type: ignore[no-untyped-def]
-    """Whether a maximum belongs to a peak that was processed before.
+def room_for(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach):  # type: ignore[no-untyped-def]
+    """FWHM below which a maximum does not belong to a peak that was processed before; 0 if it does.
 
     It lies where one was found before, within `exclusion` FWHM of its centre, or within `reach`
-    FWHM and is lower than `satellite` times its height: what an imperfect fit leaves behind.
+    FWHM and is lower than `satellite` times its height: what an imperfect fit leaves behind. A
+    hump leaves broad maxima behind; the lines that stand on it are far narrower.
     """
+    room = math.inf
     for j in range(n_peaks):
         index = int(peaks[j, table.INDEX]) - start
         if abs(peak - index) <= _SAME_PLACE:
-            return True
+            return 0.0
         fwhm = peaks[j, table.FWHM]
         centre = peaks[j, table.Q]
         if math.isnan(centre) and 0 <= index < q.shape[0]:
             centre = q[index]
-        # A hump is no reason to overlook the lines that stand on it. Comparisons with NaN are
-        # false: a fit without a width or height excludes nothing more. (min() of a NaN is the
-        # other number on a GPU.)
-        if fwhm > _HUMP * centre:  # noqa: PLR1730
-            fwhm = _HUMP * centre
+        # Comparisons with NaN are false: a fit without a width or height excludes nothing more.
+        # (min() of a NaN is the other number on a GPU.)
+        hump = fwhm > _HUMP * centre
+        near = _HUMP * centre if hump else fwhm
         distance = abs(q[peak] - centre)
-        if distance < exclusion * fwhm:
-            return True
-        if distance < reach * fwhm and value < satellite * peaks[j, table.HEIGHT]:
-            return True
-    return False
+        low = value < satellite * peaks[j, table.HEIGHT]
+        if (distance < exclusion * near) or (low and distance < reach * near):
+            if not hump:
+                return 0.0
+            room = min(room, _ON_HUMP * fwhm)
+    return room
 
 
 @device_function
@@ -414,7 +427,31 @@ def base_after(values, tops, lows, peak, last, enough):  # type: ignore[no-untyp
 
 
 @device_function
-def insert_candidate(candidates, count, index, value, prominence):  # type: ignore[no-untyped-def]
+def width_in_q(q, values, peak, prominence):  # type: ignore[no-untyped-def]
+    """FWHM of a maximum in 1/nm, from its narrower side; NaN where the curve ends before."""
+    level = values[peak] - 0.5 * prominence
+    left = half_width(q, values, peak, level, -1)
+    right = half_width(q, values, peak, level, 1)
+    return 2.0 * (right if math.isnan(left) or left > right else left)
+
+
+@device_function
+def appearance(q, values, peak, prominence, least, growth):  # type: ignore[no-untyped-def]
+    """Prominence and FWHM (1/nm) of a maximum as it looks from nearby, and whether it is cut off.
+
+    Where noise alone can make a valley beside a peak, the peak is taken whole.
+    """
+    fwhm = width_in_q(q, values, peak, prominence)
+    local, cut_off = local_prominence(values, peak, least, growth)
+    if local < prominence:
+        narrow = width_in_q(q, values, peak, local)
+        if local >= _CLEAR * least or narrow * _LINE_ON_HUMP < fwhm:
+            return local, narrow, cut_off
+    return prominence, fwhm, cut_off
+
+
+@device_function
+def insert_candidate(candidates, count, index, value, prominence, remarks):  # type: ignore[no-untyped-def]
     """Put a peak in its place among the candidates, the highest first; return their number."""
     room = candidates.shape[0]
     place = min(count, room - 1)
@@ -425,6 +462,7 @@ def insert_candidate(candidates, count, index, value, prominence):  # type: igno
     candidates[place, table.INDEX] = index
     candidates[place, table.VALUE] = value
     candidates[place, table.PROMINENCE] = prominence
+    candidates[place, table.FOUND_AS] = remarks
     return min(count + 1, room)
 
 
@@ -433,14 +471,21 @@ def find_peak(
     q: Row,
     values: Row,
     noise: Row,
+    residual: Row,
+    sigma: Row,
     start: PerCurve,
     conditions: Shared,
     wlen: Shared,
     rel_height: Shared,
+    growth: Shared,
     exclusion: Shared,
     satellite: Shared,
     reach: Shared,
     again: Shared,
+    shoulder_noise: Shared,
+    shoulder_share: Shared,
+    resolution: Shared,
+    relative_resolution: Shared,
     peaks: Rows,
     n_peaks: PerCurve,
     candidates: Rows,
@@ -451,23 +496,33 @@ def find_peak(
     order: IndexScratch,
     tops: Scratch,
     lows: Scratch,
+    room: Scratch,
 ) -> None:
     """Find the peaks that were not processed yet, under the conditions of `find_peaks` and noise.
 
-    Maxima that belong to processed peaks (`is_taken`) do not count, unless `again`; of the others,
+    Maxima that belong to processed peaks (`room_for`) do not count, unless `again`; of the others,
     the conditions keep what `find_peaks` would keep, those on the noise standing beside those on
     height and prominence. The order of the tests is another, cheap ones first, and no prominence
-    is followed further than its test needs.
+    is followed further than its test needs. Where no maximum is left, shoulders are looked for.
 
     q : (points,) float64, 1/nm
-    values, noise : (points,) float64, the curve's own unit
+    values, noise : (points,) float64, the curve's own unit: what is searched
+    residual, sigma : (points,) float64, the curve's own unit: what the fits leave
     conditions : (CONDITIONS, 2) float64, infinite where there is none
     wlen : points, odd or rounded up to it; -1 for the whole curve
+    growth : see `local_prominence`
     exclusion, reach : FWHM
+    shoulder_noise : significance of a shoulder; infinite for no shoulders
+    shoulder_share : least height of a shoulder over that of a peak nearby
+    resolution : FWHM in 1/nm of what is no narrower than the instrument allows
+    relative_resolution : the same over q; both add in quadrature
     peaks : (max_peaks, PEAK_COLUMNS) float64; `n_peaks` are in use
     candidates : (max_candidates, CANDIDATE_COLUMNS) float64, written, the highest first, of equal
-        ones the first first; the lowest are left out where there is no room
+        ones the first first; the lowest are left out where there is no room. The first has the
+        prominence that it shows from nearby, and its remarks; the others wait for their turn.
     """
+    spaced = conditions[DISTANCE, 0] > 1.0
+    share = conditions[PROMINENCE_NOISE, 0]
     maxima = starts_of_maxima(values, noise, conditions, marks, found)
     number = 0
     for j in range(maxima):
@@ -486,19 +541,25 @@ def find_peak(
             and exceeds(value, conditions[HEIGHT_NOISE, 0], noise[peak])
             and conditions[THRESHOLD, 0] <= min(left, right)
             and max(left, right) <= conditions[THRESHOLD, 1]
-            and (
-                again
-                or not is_taken(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach)
-            )
         ):
-            found[number] = peak
-            number += 1
-    if conditions[DISTANCE, 0] > 1.0:
+            if not spaced:
+                low, high = span_of(values, peak, wlen)
+                least = max(conditions[PROMINENCE, 0], share * noise[peak])
+                if is_small(values, peak, low, high, least):
+                    continue
+            room[peak] = math.inf
+            if not again:
+                room[peak] = room_for(
+                    q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach
+                )
+            if room[peak] > 0.0:
+                found[number] = peak
+                number += 1
+    if spaced:
         number = drop_neighbours(values, found, number, conditions[DISTANCE, 0], order, tops)
     if number > 0:
         block_extremes(values, tops, lows)
     with_width = conditions[WIDTH, 0] > -math.inf or conditions[WIDTH, 1] < math.inf
-    share = conditions[PROMINENCE_NOISE, 0]
     count = 0
     for j in range(number):
         peak = found[j]
@@ -507,7 +568,7 @@ def find_peak(
             continue
         first, last = span_of(values, peak, wlen)
         least = max(conditions[PROMINENCE, 0], share * noise[peak])
-        if is_small(values, peak, first, last, least):
+        if spaced and is_small(values, peak, first, last, least):
             continue
         left = base_before(values, tops, lows, peak, first)
         if value - left < least:
@@ -524,7 +585,38 @@ def find_peak(
             width, _, _, _ = width_of(values, peak, prominence, left_base, right_base, rel_height)
             if not accepts(conditions, WIDTH, width):
                 continue
-        count = insert_candidate(candidates, count, peak + start, value, prominence)
+        narrowest = math.hypot(resolution, relative_resolution * q[peak])
+        if narrowest > 0.0 or room[peak] < math.inf:
+            _, fwhm, _ = appearance(q, values, peak, prominence, least, growth)
+            if fwhm < _SEEMS * narrowest or fwhm > room[peak]:
+                continue
+        count = insert_candidate(candidates, count, peak + start, value, prominence, 0)
+    if count > 0:
+        peak = int(candidates[0, table.INDEX]) - start
+        least = max(conditions[PROMINENCE, 0], share * noise[peak])
+        prominence, _, cut_off = appearance(
+            q, values, peak, candidates[0, table.PROMINENCE], least, growth
+        )
+        candidates[0, table.PROMINENCE] = prominence
+        candidates[0, table.FOUND_AS] = codes.PEAK_AT_EDGE if cut_off else 0
+    if count == 0 and n_peaks > 0 and shoulder_noise < math.inf:
+        shoulder, height = strongest_shoulder(
+            q,
+            residual,
+            sigma,
+            start,
+            peaks,
+            n_peaks,
+            exclusion,
+            shoulder_share,
+            shoulder_noise,
+            tops,
+            lows,
+        )
+        if shoulder >= 0:
+            count = insert_candidate(
+                candidates, count, shoulder + start, height, height, codes.PEAK_SHOULDER
+            )
     if count > 0 and n_peaks == peaks.shape[0]:
         status[0] |= codes.PEAKS_TRUNCATED
         count = 0

@@ -292,7 +292,8 @@ def guinier(
     if found != FOUND:
         return
     a, b, va, vb, covariance, chi2 = decay_fit(x, intensity, sigma, first, last, a, -slope)
-    while 3.0 * b * x[last] > limits[MAX_Q_RG] * limits[MAX_Q_RG]:
+    limit = limits[MAX_Q_RG] * limits[MAX_Q_RG]
+    while 3.0 * b * x[last] > limit and last - first + 1 > limits[MIN_POINTS]:
         last -= 1
         a, b, va, vb, covariance, chi2 = decay_fit(x, intensity, sigma, first, last, a, b)
     rg = math.sqrt(3.0 * b) if b > 0.0 else math.nan

@@ -24,7 +24,7 @@ from gpusaxs.kernels.curve_kernel import (
 from gpusaxs.kernels.free_ratio import fit_axes, place_reflections, ratio_at, ratio_steps
 from gpusaxs.kernels.lattice_fit import fit_lattice
 from gpusaxs.kernels.phase_verdict import lead_over, probability
-from gpusaxs.kernels.process_peak import is_drawn, subtract
+from gpusaxs.kernels.process_peak import is_drawn, profile_row
 from numpy.typing import NDArray
 
 MAX_KNOWN_PHASES = 32
@@ -588,13 +588,15 @@ def conclude(  # type: ignore[no-untyped-def]
 
 
 @device_function
-def take_away(q, intensity, peaks, n_peaks, residual, spare):  # type: ignore[no-untyped-def]
+def take_away(q, intensity, peaks, n_peaks, residual, profile):  # type: ignore[no-untyped-def]
     """Write what the fitted peaks leave of a curve, as their fits left it to the search."""
     for i in range(q.shape[0]):
         residual[i] = intensity[i]
     for j in range(n_peaks):
         if is_drawn(peaks[j]):
-            subtract(q, peaks[j], residual, spare)
+            first, last = profile_row(q, peaks[j], profile)
+            for i in range(first, last):
+                residual[i] -= profile[i]
 
 
 @curve_kernel
@@ -625,7 +627,7 @@ def index_phase(
     positions: Positions,
     order: Order,
     residual: Scratch,
-    spare: Scratch,
+    profile: Scratch,
 ) -> None:
     """Score every phase against the peaks of a curve and conclude.
 
@@ -652,7 +654,7 @@ def index_phase(
     if sure < 2:
         return
 
-    take_away(q, intensity, peaks, n_peaks, residual, spare)
+    take_away(q, intensity, peaks, n_peaks, residual, profile)
     strongest, lowest = bases(lines, count, 0)
     best = -1
     for _ in range(2):

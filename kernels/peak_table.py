@@ -27,9 +27,10 @@ REMARKS = 19
 BRAGG = 20
 PEAK_COLUMNS = 21
 
-# A peak that the search has found, in a batch's `candidates` (curves, max_candidates, 3): its
-# INDEX, VALUE and PROMINENCE, the highest first.
-CANDIDATE_COLUMNS = 3
+# A peak that the search has found, in a batch's `candidates` (curves, max_candidates,
+# CANDIDATE_COLUMNS): its INDEX, VALUE and PROMINENCE, the highest first, and its first REMARKS.
+FOUND_AS = 3
+CANDIDATE_COLUMNS = 4
 
 # A phase, in a batch's `phases` (curves, MAX_PHASES, PHASE_COLUMNS), the best candidate first.
 # Rows with the same CANDIDATE are phases that coexist; they share SCORE and PROBABILITY.

@@ -39,11 +39,12 @@ VOLUME_SIGMA = 17
 LAW = 18
 NUMBERS = 19
 
-# Values of EXPONENT_RANGE and LAW.
+# Values of EXPONENT_RANGE.
 FOUND = 0
 FEW_POINTS = 1
 NOT_STRAIGHT = 2
 UNCERTAIN = 3
+# Values of LAW, beside the first two.
 NO_RANGE = 2
 NOT_SEEN = 3
 
@@ -298,8 +299,6 @@ def porod(
         low = last_below(q, q_min)
         low += 1 if low < 0 or q[low] < q_min else 0
     high = last_below(q, q_max) if q_max > 0.0 else points - 1
-    while low < points and not q[low] > 0.0:
-        low += 1
     if high - low + 1 < settings[MIN_POINTS]:
         numbers[EXPONENT_RANGE] = FEW_POINTS
         numbers[LAW] = FEW_POINTS

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import settings
 
-from gpusaxs.tables import PEAKS, PHASE_ROWS, SAMPLES, Tables
+if TYPE_CHECKING:
+    from gpusaxs.tables import Tables
 
 # Half of what is usual: other examples are drawn in every run. Tests that need more say so. How
 # long an example takes is up to what else runs.
@@ -36,6 +36,9 @@ def tables_of_curves() -> Callable[[Sequence[Mapping[str, Any]]], Tables]:
     dictionaries of what the table of peaks has) and ``phases`` (names with lattice parameters, or
     dictionaries).
     """
+    import pyarrow as pa
+
+    from gpusaxs.tables import PEAKS, PHASE_ROWS, SAMPLES, Tables
 
     def build(curves: Sequence[Mapping[str, Any]]) -> Tables:
         samples, peaks, phases = [], [], []
@@ -53,18 +56,15 @@ def tables_of_curves() -> Callable[[Sequence[Mapping[str, Any]]], Tables]:
                     if isinstance(match, dict)
                     else dict(zip(("phase", "lattice"), match, strict=True))
                 )
-                phases.append(same | {"lattice_sigma": 1e-3} | known)
+                phases.append(same | {"candidate": 0, "lattice_sigma": 1e-3} | known)
             samples.append(about)
         schema = SAMPLES
         for name in {name for row in samples for name in row} - set(schema.names):
             schema = schema.append(pa.field(name, pa.scalar(samples[0][name]).type))
-        rows = PHASE_ROWS
-        if any("candidate" in row for row in phases) and "candidate" not in rows.names:
-            rows = rows.append(pa.field("candidate", pa.int32()))
         return Tables(
             pa.Table.from_pylist(samples, schema),
             pa.Table.from_pylist(peaks, PEAKS),
-            pa.Table.from_pylist(phases, rows),
+            pa.Table.from_pylist(phases, PHASE_ROWS),
         )
 
     return build

@@ -107,8 +107,64 @@ def test_a_known_drift_carries_a_branch_over_a_gap():
 
 
 def test_a_drift_seen_over_almost_no_distance_is_not_carried_far():
-    steps = [step(x, [place]) for x, place in [(0, 0.0), (1, 0.0), (1.001, 0.001), (2, 0.0)]]
+    steps = [step(x, [place]) for x, place in [(0, 0.0), (0.001, 0.001), (1, 0.0), (2, 0.0)]]
     assert [numbers.tolist() for numbers in join(steps, 2)] == [[0]] * 4
+
+
+def test_after_a_long_step_a_branch_of_one_place_reaches_no_further_than_after_three_widths():
+    for away, number in ((2.9, 1), (3.1, 2)):
+        steps = [step(k, [0.0]) for k in range(5)]
+        steps += [step(5, [0.0, 0.5]), step(50, [0.0, 0.5 + away * WIDTH])]
+        assert join(steps, 2)[-1].tolist() == [0, number]
+
+
+def drifting(seed, drift, sigma):
+    """Lines that drift, cross, are missed and merge, in 40 curves; and which place is which."""
+    rng = np.random.default_rng(seed)
+    base, rate = np.cumsum(rng.uniform(4, 25, 8)) * WIDTH, rng.normal(0.0, drift, 8) * WIDTH
+    steps, truth = [], []
+    for coordinate in range(40):
+        places = base + rate * (coordinate - 20)
+        resolved = []
+        for line in np.argsort(places).tolist():
+            near = resolved and places[line] - places[resolved[-1]] < 0.6 * WIDTH
+            if rng.random() > 0.05 and not near:
+                resolved.append(line)
+        kept = rng.permutation(np.array(resolved, np.int64))
+        sigmas = rng.uniform(0.005, sigma, kept.size) * WIDTH
+        found = places[kept] + rng.normal(0.0, sigmas)
+        same = np.full(kept.size, WIDTH)
+        steps.append(Step(float(coordinate), found, sigmas, same, decided=True))
+        truth.append(kept.tolist())
+    return steps, truth
+
+
+def joins(seed, drift, sigma):
+    """How many steps of a line over up to two gaps were joined rightly, broken off, and wrongly."""
+    steps, truth = drifting(seed, drift, sigma)
+    right = broken = wrong = 0
+    last, owner = {}, {}
+    for number, (lines, numbers) in enumerate(zip(truth, join(steps, 2), strict=True)):
+        for line, branch in zip(lines, numbers.tolist(), strict=True):
+            before, known = last.get(line, (-np.inf, None))
+            if number - before <= 3:
+                right += known == branch
+                wrong += known != branch and owner.get(branch, line) != line
+                broken += known != branch and owner.get(branch, line) == line
+            last[line] = number, branch
+        owner |= dict(zip(numbers.tolist(), lines, strict=True))
+    return right, broken, wrong
+
+
+@pytest.mark.parametrize(
+    ("drift", "sigma", "least", "most_wrong"), [(0.6, 0.1, 0.994, 0.003), (0.6, 0.4, 0.983, 0.01)]
+)
+def test_lines_that_cross_and_drop_out_are_followed(drift, sigma, least, most_wrong):
+    right, broken, wrong = np.sum([joins(seed, drift, sigma) for seed in range(40)], axis=0)
+    whole = right + broken + wrong
+    assert whole > 10_000
+    assert right / whole > least
+    assert wrong / whole < most_wrong
 
 
 def test_a_place_of_unknown_uncertainty_does_not_match_everything():

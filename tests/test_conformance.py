@@ -28,8 +28,8 @@ VARIANTS = {
         "filter.method=moving_average",
         "process_peak.scale_uncertainties=true",
     ),
-    "median in place of the curve": (
-        "background.mode=none",
+    "arpls and the median in place of the curve": (
+        "background.mode=arpls",
         "filter.method=median",
         "filter.replace=true",
         "find_peak.distance=3.0",

@@ -23,6 +23,7 @@ from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import Sample
 from gpusaxs.simulate import simulate
+from gpusaxs.stages.refine import Refine
 
 RESULTS = (
     "start", "stop", "status", "intensity", "sigma", "background", "residual", "search", "noise",
@@ -36,22 +37,25 @@ FITTED = (
     (table.HEIGHT, table.HEIGHT_SIGMA),
     (table.AREA, table.AREA_SIGMA),
 )
+REFINED = "refined"
 VARIANTS = {
     "standard": (),
+    REFINED: ("process_peak.shape=lorentzian",),
     "power law and moving average": (
         "background.mode=power_law",
         "filter.method=moving_average",
         "find_peak.prominence_noise=30.0",
         "process_peak.scale_uncertainties=true",
     ),
-    "median in place of the curve": (
-        "background.mode=none",
+    "arpls and the median in place of the curve": (
+        "background.mode=arpls",
         "filter.method=median",
         "filter.replace=true",
     ),
     "widths and distances": (
         "find_peak.width=1.0",
         "find_peak.distance=3.0",
+        "find_peak.shoulder_noise=6.0",
         "process_peak.shape=gaussian",
     ),
 }
@@ -114,6 +118,8 @@ def everything_computed(backend):
     for variant, pipeline in PIPELINES.items():
         batch = SampleBatch.from_samples(curves_of_several_lengths(), backend)
         Runtime(backend, pipeline=pipeline).run_on(batch)
+        if variant == REFINED:
+            Refine(shape="best", likelihood="poisson").launch(batch, batch.live_rows())
         for name in RESULTS:
             computed[f"{variant}: {name}"] = backend.to_host(getattr(batch, name))
     batch = SampleBatch.from_samples(curves_of_several_lengths(), backend)

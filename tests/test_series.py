@@ -108,6 +108,28 @@ def test_curves_that_decide_nothing_widen_the_interval(transitions, tables_of_cu
     assert (row["id_lower"], row["id_upper"]) == ("T10", "T40")
 
 
+def test_candidates_of_a_curve_that_is_not_identified_are_no_phases(tables_of_curves):
+    candidates = [("square", 5.0), ("lamellar", 5.0)]
+    curves = [other(t, "ambiguous", phases=candidates, lines=[1.0]) for t in (10, 20)]
+    series = track(tables_of_curves(curves), "temperature")
+    assert series.phases.num_rows == 0
+    assert series.branches["kind"].to_pylist() == ["peak"]
+    assert series.curves["phases"].to_pylist() == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "branches"),
+    [(["none"] * 2, 1), (["unindexed"] * 3, 2), (["failed"] * 5, 1)],
+    ids=["two gaps", "three gaps", "failures"],
+)
+def test_a_line_is_followed_over_two_curves_without_it(tables_of_curves, verdicts, branches):
+    line = {"verdict": "unindexed", "lines": [1.0]}
+    curves = [line, line, *({"verdict": verdict} for verdict in verdicts), line]
+    series = track(tables_of_curves(curves), "order")
+    assert series.branches.num_rows == branches
+    assert series.branches["missed"].to_pylist() == ([len(verdicts)] if branches == 1 else [0, 0])
+
+
 def test_a_phase_ends_where_a_curve_is_known_not_to_have_it(tables_of_curves):
     hexagonal = ("hexagonal", 7.0)
     curves = [
@@ -162,6 +184,13 @@ def test_only_the_first_candidate_of_an_identified_curve_counts(tables_of_curves
     assert series.branches["kind"].to_pylist().count("phase") == 2
 
 
+def test_phases_of_runs_without_numbers_of_candidates_count(tables_of_curves):
+    named = [{"phase": "hexagonal", "lattice": 7.0, "candidate": None}]
+    curves = [identified(t, phases=named, lines=[1.0]) for t in (10, 20)]
+    series = track(tables_of_curves(curves), "temperature")
+    assert series.curves["phases"].to_pylist() == [["hexagonal"]] * 2
+
+
 def test_the_order_of_the_rows_does_not_matter(tables_of_curves):
     curves = [identified(t, ("hexagonal", 7.0 - 0.02 * t)) for t in range(0, 40, 5)]
     curves[4] = other(20, "none")
@@ -203,7 +232,7 @@ def test_series_are_told_apart_by_a_column(tables_of_curves):
     assert phases["series"].to_pylist() == [70.0, 80.0]
     numbers = series.branches["branch"].to_pylist()
     assert len(set(numbers)) == len(numbers)
-    alone = series.only("80")
+    alone = series.only("80.0")
     assert alone.names == [80.0]
     assert alone.curves["id"].to_pylist() == ["w80_T10", "w80_T20"]
     assert alone.transitions.num_rows == 0

@@ -172,7 +172,7 @@ def _measured(path: Path, samples: pa.Table) -> list[Sample]:
         raise RunDirectoryError(
             f"{len(changed):,} inputs of {path} are gone or have changed since the run, the first "
             f"is {changed[0]}. Process them again, keep curves in the run with --save-curves, or "
-            "draw without curves."
+            "draw the map with --without-curves."
         )
     found = []
     for source, curves in frames.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,12 +14,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+class View(StrEnum):
+    """What is drawn of a curve."""
+
+    CURVE = "curve"
+    GUINIER = "guinier"
+    KRATKY = "kratky"
+
+
 def plot(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FILE", help=".png, .pdf or .svg."),
     ],
+    view: Annotated[
+        View,
+        typer.Option(help="The curve, Guinier's plot, or the dimensionless Kratky curve."),
+    ] = View.CURVE,
     curve: Annotated[
         str | None,
         typer.Argument(metavar="CURVE", help="Its id, or a unique part of it."),
@@ -52,16 +65,22 @@ def plot(
     from gpusaxs.archive.opened import open_run
     from gpusaxs.cli.find import find_curve
     from gpusaxs.plot import plot_sample, save
+    from gpusaxs.plot_solution import plot_guinier, plot_kratky
 
     if phase_map == (curve is not None):
         raise typer.BadParameter("Expected either CURVE or --map.", param_hint="CURVE")
     if not phase_map and (only or along or by or from_name or without_curves):
         raise typer.BadParameter("Expected --map with the options of a map.", param_hint="--map")
+    if phase_map and view is not View.CURVE:
+        raise typer.BadParameter(
+            "Expected --view with a CURVE, not with --map.", param_hint="--view"
+        )
     if along is None and (by or from_name):
         raise typer.BadParameter("Expected what the series run along.", param_hint="--series")
     if curve is not None:
         result = open_run(run)
-        figure = plot_sample(result[find_curve(result, curve)])
+        draw = {View.CURVE: plot_sample, View.GUINIER: plot_guinier, View.KRATKY: plot_kratky}[view]
+        figure = draw(result[find_curve(result, curve)])
     else:
         figure = _map(run, along, by, from_name, only, with_curves=not without_curves)
     save(figure, output)

@@ -23,6 +23,7 @@ from gpusaxs.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from gpusaxs.pipeline import Pipeline
     from gpusaxs.runtime.events import EventBus
 
 SOME_FAILED = 1
@@ -132,12 +133,12 @@ def process(
     if resume and overwrite:
         raise typer.BadParameter("Expected one of --resume and --overwrite.", param_hint="--resume")
     _check_options(inputs, from_run, q_unit, metadata, block_size, limit, fail_fast=fail_fast)
-    _check_series(along, by, from_name, from_run, metadata)
     if pipeline is None and from_run is not None:
         chosen = pipeline_of(from_run)
     else:
         chosen = Pipeline.load(pipeline or "standard")
     chosen = chosen.with_settings(settings or ())
+    _check_series(along, by, from_name, chosen, from_run, metadata)
     with (
         _told_how_to_go_on(output),
         ProgressDisplay(chosen, backend, workers) as progress,
@@ -234,25 +235,28 @@ def _check_series(
     along: str | None,
     by: str | None,
     from_name: str | None,
+    pipeline: Pipeline,
     from_run: Path | None,
     metadata: Path | None,
 ) -> None:
     """Refuse, before anything is computed, a series along what will be no column."""
     from gpusaxs.archive.companion import Companion
-    from gpusaxs.archive.directory import read_table
-    from gpusaxs.tables import SAMPLES
+    from gpusaxs.archive.directory import read_description
+    from gpusaxs.tables import samples_schema
     from gpusaxs.tracking import columns
 
     if along is None:
         if by is not None or from_name is not None:
             raise typer.BadParameter("Expected what the series run along.", param_hint="--series")
         return
-    if from_run is not None:
-        samples = read_table(from_run, "samples")
-    else:
-        samples = SAMPLES.empty_table()
-        if metadata is not None:
-            samples = Companion.read(metadata).joined(samples)
+    samples = samples_schema(pipeline.number_columns).empty_table()
+    companion = None
+    if metadata is not None:
+        companion = Companion.read(metadata)
+    elif from_run is not None:
+        companion = Companion.of_run(from_run, read_description(from_run))
+    if companion is not None:
+        samples = companion.joined(samples)
     columns(samples, along, by, from_name)
 
 

@@ -89,7 +89,7 @@ class Filter(Stage):
         if self.replace and self.method != "none":
             batch.replace_by_search(rows)
         if self.noise_block:
-            batch.launch(noise_level, rows, batch.noise, self.noise_block)
+            batch.launch(noise_level, rows, batch.noise, batch.start, self.noise_block)
         return NO_REQUESTS
 
 

@@ -44,6 +44,13 @@ class FindPeak(Stage):
     rel_height: float = parameter(0.5, "Share of the prominence at which the width is.", ge=0.0)
     height_noise: float | None = parameter(3.0, "Height of a peak.", unit="noise", ge=0.0)
     prominence_noise: float | None = parameter(6.0, "Prominence of a peak.", unit="noise", ge=0.0)
+    growth: float | None = parameter(
+        2.0,
+        "A peak's prominence ends where it grows by less than this factor from one distance to "
+        "its double, so that a line does not take the hump with it on which it stands; None for "
+        "SciPy's prominence.",
+        gt=1.0,
+    )
     exclusion: float = parameter(
         0.6, "No second peak this close to a processed one.", unit="FWHM", ge=0.0
     )
@@ -55,6 +62,25 @@ class FindPeak(Stage):
         False, "Whether a maximum that a processed peak explains is found all the same."
     )
     asks_for: str = parameter("process_peak", "Stage that is asked to process the highest peak.")
+    shoulder_noise: float | None = parameter(
+        None,
+        "Second difference, at the width of the peak beside it, of a shoulder that has no maximum "
+        "of its own; None looks for no shoulders.",
+        unit="noise",
+        ge=0.0,
+    )
+    shoulder_share: float = parameter(
+        0.08, "No shoulder below this share of the height of a peak near it.", ge=0.0
+    )
+    resolution: float = parameter(
+        0.0,
+        "FWHM of the instrument's resolution: nothing that looks narrower by far is a peak.",
+        unit="1/nm",
+        ge=0.0,
+    )
+    relative_resolution: float = parameter(
+        0.0, "The same as a share of q; both add in quadrature.", unit="FWHM / q", ge=0.0
+    )
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -94,14 +120,21 @@ class FindPeak(Stage):
             batch.q,
             batch.search,
             batch.noise,
+            batch.residual,
+            batch.sigma,
             batch.start,
             self._conditions,
             -1 if self.wlen is None else math.ceil(self.wlen),
             self.rel_height,
+            0.0 if self.growth is None else self.growth,
             self.exclusion,
             self.satellite,
             self.satellite_reach,
             self.again,
+            math.inf if self.shoulder_noise is None else self.shoulder_noise,
+            self.shoulder_share,
+            self.resolution,
+            self.relative_resolution,
             batch.peaks,
             batch.n_peaks,
             batch.candidates,

@@ -41,6 +41,7 @@ class Noise(Stage):
             batch.intensity,
             batch.sigma,
             batch.status,
+            batch.start,
             self.tolerance if self.check else math.inf,
             self.local_excess if self.check else math.inf,
             self.least_ratio,

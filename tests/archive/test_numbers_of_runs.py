@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -144,3 +145,48 @@ def test_show_and_stages_tell_the_numbers(runs):
     told = CliRunner().invoke(app, ["stages", "guinier"])
     assert "radius of gyration" in told.stdout
     assert "beyond_lowest_q" in told.stdout
+
+
+def test_process_and_show_count_what_was_found(runs, files, tmp_path):
+    asked = ["process", str(files), "-o", str(tmp_path / "run"), "--pipeline", "solution"]
+    for told in (asked, ["show", str(runs / "plain")]):
+        lines = [line.split() for line in CliRunner().invoke(app, told).stdout.splitlines()]
+        assert ["guinier.range", "found", "5"] in lines
+        assert ["kratky.maximum", "no_rg", "1"] in lines
+
+
+@pytest.mark.parametrize("view", ["curve", "guinier", "kratky"])
+def test_plot_draws_views_of_a_solution(runs, tmp_path, view):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    path = tmp_path / "curve.png"
+    asked = ["plot", str(runs / "curves"), "globule3", "-o", str(path), "--view", view]
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_plot_says_why_a_curve_has_no_guinier_plot(runs, tmp_path):
+    asked = [
+        "plot",
+        str(runs / "curves"),
+        "law",
+        "-o",
+        str(tmp_path / "a.png"),
+        "--view",
+        "guinier",
+    ]
+    told = CliRunner().invoke(app, asked)
+    assert told.exit_code == 2
+    assert "beyond_lowest_q" in told.stderr
+
+
+def test_exported_entries_hold_numbers_with_their_units(runs, tmp_path):
+    out = tmp_path / "reduced.h5"
+    gpusaxs.export_run(runs / "curves", out, "nxcansas")
+    samples = {row["id"]: row for row in read_table(runs / "curves", "samples").to_pylist()}
+    with h5py.File(out) as file:
+        entries = {entry["title"].asstr()[()]: entry for entry in file.values()}
+        globule, law = (entries[f"files/{name}.dat"]["numbers"] for name in ("globule0", "law"))
+        assert globule["guinier.rg"][()] == samples["files/globule0.dat"]["guinier.rg"]
+        assert globule["guinier.rg"].attrs["units"] == "nm"
+        assert law["guinier.range"].asstr()[()] == "beyond_lowest_q"
+        assert "guinier.rg" not in law

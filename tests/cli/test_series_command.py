@@ -29,7 +29,7 @@ def curves(tmp_path_factory):
         counts = rng.poisson(mean)
         columns = [q, counts, np.sqrt(np.maximum(counts, 1))]
         np.savetxt(folder / f"lipid_T{warm}.dat", np.column_stack(columns))
-    (folder / "lipid_T60.dat").write_text("nothing")
+    np.savetxt(folder / "lipid_T60.dat", np.column_stack([q, np.zeros_like(q)]))
     return folder
 
 
@@ -39,7 +39,7 @@ def processed(command, curves, tmp_path_factory):
     place = tmp_path_factory.mktemp("runs") / "run"
     options = ["--q-unit", "1/nm", "--workers", 1, "--series", "temperature (°C)"]
     done = command("process", curves, "-o", place, *options, "--from-name", PATTERN)
-    assert done.exit_code == 1, done.output  # one file holds no curve
+    assert done.exit_code == 1, done.output  # one curve holds no signal
     return place, done.stdout
 
 
@@ -100,6 +100,18 @@ def test_a_column_that_will_not_be_there_is_refused_before_anything_is_processed
     done = command("process", curves, "-o", tmp_path / "run", *options)
     assert "1 curve along dose" in done.stdout
     assert "5 curves left out" in done.stdout
+
+
+def test_numbers_of_stages_are_coordinates(command, curves, tmp_path):
+    options = ["--pipeline", "solution", "--q-unit", "1/nm", "--workers", 1, "--limit", 2]
+    done = command("process", curves, "-o", tmp_path / "run", *options, "--series", "porod.i0")
+    assert done.exit_code == 2
+    assert "porod.exponent" in done.stderr
+    options += ["--series", "porod.exponent"]
+    assert (
+        "curves along porod.exponent"
+        in command("process", curves, "-o", tmp_path / "run", *options).stdout
+    )
 
 
 def test_a_run_is_processed_again_with_a_series(command, processed, tmp_path):
@@ -228,6 +240,6 @@ def test_without_its_inputs_a_map_can_be_drawn_without_curves(command, curves, t
     done = command("plot", run, "--map", "-o", tmp_path / "a.png")
     assert done.exit_code == 2
     assert "lipid_T20.dat" in done.stderr
-    assert "without curves" in done.stderr
+    assert "--without-curves" in done.stderr
     done = command("plot", run, "--map", "-o", tmp_path / "a.png", "--without-curves")
     assert done.exit_code == 0

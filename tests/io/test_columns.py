@@ -191,7 +191,8 @@ def test_no_header_changes_the_numbers_of_a_column(tmp_path_factory, words, brea
         (sample,) = read_content(path, "curve", "1/nm", f"x{header}{body}".encode())
     except ReadError as error:
         # A table is always found; labels may say that it holds something else than a curve.
-        assert str(error).startswith("gives ")
+        if not str(error).startswith("gives "):
+            raise
         return
     given_columns = {tuple(column) for column in values.T}
     assert tuple(sample.q) in given_columns

@@ -109,3 +109,18 @@ def test_a_smooth_decaying_curve_is_left_whole(run, intensity):
 def test_a_peak_near_the_end_is_no_edge(run):
     intensity = DECAY + 500.0 * np.exp(-(((Q - 0.3) / 0.02) ** 2))
     assert kept(run, intensity=intensity, trim_edges=True) == (0, Q.size, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_end_lost_in_the_noise_is_no_edge(run, seed):
+    noise = np.random.default_rng(seed).normal(size=Q.size)
+    intensity = 100.0 * np.exp(-3.0 * Q) + noise
+    intensity[-3:] -= 1.0
+    assert kept(run, intensity=intensity, trim_edges=True) == (0, Q.size, 0)
+
+
+def test_a_shadow_ends_where_the_curve_first_comes_out_of_it(run):
+    intensity = DECAY * ramp(Q.size, 10)
+    intensity[30:33] = 0.0
+    start, _, _ = kept(run, intensity=intensity, trim_edges=True)
+    assert start < 16

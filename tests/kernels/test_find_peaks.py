@@ -217,14 +217,19 @@ def candidates_in(
     exclusion: float = 0.6,
     satellite: float = 0.04,
     reach: float = 3.0,
+    growth: float = 0.0,
+    shoulder_noise: float = math.inf,
+    shoulder_share: float = 0.08,
+    resolution: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[FloatArray, int]:
     """What `find_peak` writes: the candidates, INDEX counted from the curve's start, and status."""
     room = start + values.size + 3
-    rows = np.full((3, 2, room), np.nan)
+    rows = np.full((5, 2, room), np.nan)
     inside = slice(start, start + values.size)
     rows[0, 1, inside] = np.arange(1.0, values.size + 1) if q is None else q
     rows[1, 1, inside] = values
     rows[2, 1, inside] = 1.0 if noise is None else noise
+    rows[3:] = rows[1:3]
     peaks = np.full((2, capacity, table.PEAK_COLUMNS), np.nan)
     n_peaks = np.zeros(2, np.int64)
     if processed is not None:
@@ -241,10 +246,14 @@ def candidates_in(
         *rows,
         starts,
         *packed(conditions),
+        growth,
         exclusion,
         satellite,
         reach,
         False,
+        shoulder_noise,
+        shoulder_share,
+        *resolution,
         peaks,
         n_peaks,
         candidates,
@@ -273,7 +282,7 @@ def test_without_noise_and_processed_peaks_the_search_finds_what_find_peaks_does
     expected = highest_first(
         indices, values[indices.astype(int)], found[:, kernels.FOUND_PROMINENCE]
     )
-    np.testing.assert_array_equal(candidates_in(values, conditions)[0], expected)
+    np.testing.assert_array_equal(candidates_in(values, conditions)[0][:, :3], expected)
 
 
 @settings(deadline=None, max_examples=300)
@@ -302,7 +311,7 @@ def test_conditions_on_the_noise_filter_what_the_others_leave(
         keep &= prominences >= prominence_noise * noise[indices]
     expected = highest_first(indices[keep], values[indices][keep], prominences[keep])
     asked = conditions | {"height_noise": height_noise, "prominence_noise": prominence_noise}
-    np.testing.assert_array_equal(candidates_in(values, asked, noise)[0], expected)
+    np.testing.assert_array_equal(candidates_in(values, asked, noise)[0][:, :3], expected)
 
 
 def test_a_maximum_lost_in_the_noise_takes_no_place_from_its_neighbour() -> None:
@@ -386,6 +395,106 @@ def test_a_hump_does_not_hide_the_lines_on_it() -> None:
     hump = processed_peak(index=4 + 60, q=61.0, fwhm=60.0, height=1000.0)
     found, _ = candidates_in(comb([50, 62]), {}, processed=hump, reach=1.0)
     assert found[:, table.INDEX].tolist() == [50]
+
+
+def gaussian(centre: float, fwhm: float, height: float, size: int = 400) -> FloatArray:
+    x = (np.arange(size) - centre) / fwhm
+    profile: FloatArray = height * np.exp2(-4.0 * x**2)
+    return profile
+
+
+def test_broad_maxima_on_a_hump_belong_to_it() -> None:
+    hump = processed_peak(index=4 + 200, q=201.0, fwhm=100.0, height=0.0)
+    found, _ = candidates_in(gaussian(190, 20, 10.0), {}, processed=hump)
+    assert found[:, table.INDEX].tolist() == [190]
+    assert len(candidates_in(gaussian(190, 40, 10.0), {}, processed=hump)[0]) == 0
+
+
+@pytest.mark.parametrize("height", [100.0, 300.0, 1000.0])
+def test_a_line_on_a_hump_has_its_own_prominence(height: float) -> None:
+    values = gaussian(200, 100, 1000.0) + gaussian(200, 6, height)
+    found, _ = candidates_in(values, {"prominence_noise": 6.0}, growth=2.0)
+    assert found[0, table.PROMINENCE] == pytest.approx(height, rel=0.3)
+    whole, _ = candidates_in(values, {"prominence_noise": 6.0})
+    assert whole[0, table.PROMINENCE] > 1000.0
+
+
+@pytest.mark.parametrize("fwhm", [3.0, 6.0, 20.0, 70.0])
+def test_a_peak_alone_has_its_whole_prominence(fwhm: float) -> None:
+    values = gaussian(200, fwhm, 1000.0)
+    found, _ = candidates_in(values, {"prominence_noise": 6.0}, growth=2.0)
+    assert found[0, table.PROMINENCE] == pytest.approx(1000.0, rel=0.1)
+
+
+@pytest.mark.parametrize(("centre", "at_edge"), [(200, False), (2, True), (397, True)])
+def test_a_peak_that_does_not_fall_to_half_on_both_sides_is_at_the_edge(
+    centre: float, at_edge: bool
+) -> None:
+    found, _ = candidates_in(gaussian(centre, 10, 100.0) + 1.0, {})
+    assert bool(found[0, table.FOUND_AS] == codes.PEAK_AT_EDGE) == at_edge
+
+
+@pytest.mark.parametrize("resolution", [(8.0, 0.0), (0.0, 8.0 / 200.0), (6.0, 6.0 / 200.0)])
+def test_nothing_far_narrower_than_the_resolution_is_a_peak(
+    resolution: tuple[float, float],
+) -> None:
+    values = gaussian(199, 8, 100.0) + gaussian(180, 2, 100.0)
+    found, _ = candidates_in(values, {"height": 50.0}, resolution=resolution)
+    assert found[:, table.INDEX].tolist() == [199]
+    assert len(candidates_in(values, {"height": 50.0})[0]) == 2
+
+
+def fitted(centre: float, fwhm: float, height: float) -> FloatArray:
+    """Row of a peak that a fit has found on q = 1 + the point's index."""
+    return processed_peak(
+        index=4 + centre, q=1.0 + centre, fwhm=fwhm, height=height, status=codes.FIT_CONVERGED
+    )
+
+
+def test_a_shoulder_is_found_beside_a_peak_and_says_so() -> None:
+    # What is left of a slope: it has no maximum.
+    values = gaussian(208, 8, 40.0) - 8.0 * np.arange(400)
+    asked = {"prominence_noise": 6.0}
+    found, _ = candidates_in(values, asked, processed=fitted(200, 8, 200.0), shoulder_noise=6.0)
+    assert found[:, table.FOUND_AS].tolist() == [codes.PEAK_SHOULDER]
+    assert found[0, table.INDEX] == pytest.approx(208, abs=1)
+    assert found[0, table.VALUE] == pytest.approx(40.0, rel=0.1)
+    assert len(candidates_in(values, asked, processed=fitted(200, 8, 200.0))[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("shoulder", "noise"),
+    [((203, 8, 40.0), 1.0), ((208, 8, 10.0), 1.0), ((208, 8, 40.0), 20.0), ((260, 8, 40.0), 1.0)],
+    ids=["too near", "too low", "in the noise", "far from any peak"],
+)
+def test_what_is_no_shoulder(shoulder: tuple[float, float, float], noise: float) -> None:
+    values = gaussian(*shoulder) - 8.0 * np.arange(400)
+    found, _ = candidates_in(
+        values,
+        {"prominence_noise": 6.0},
+        np.full(400, noise),
+        fitted(200, 8, 200.0),
+        shoulder_noise=6.0,
+    )
+    assert len(found) == 0
+
+
+def test_maxima_come_before_shoulders() -> None:
+    values = gaussian(208, 8, 40.0) - 8.0 * np.arange(400) + gaussian(300, 5, 400.0)
+    asked = {"prominence_noise": 6.0}
+    found, _ = candidates_in(values, asked, processed=fitted(200, 8, 200.0), shoulder_noise=6.0)
+    assert found[:, table.INDEX].tolist() == [pytest.approx(299, abs=1)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(noisy(), st.integers(0, 79), st.floats(0.5, 60.0))
+def test_a_shoulder_never_reads_beyond_the_curve(
+    values: FloatArray, centre: int, fwhm: float
+) -> None:
+    peak = fitted(centre, fwhm, 1e-3)
+    q = np.linspace(100.0, 101.0, values.size) if values.size else values
+    found, _ = candidates_in(values, {}, processed=peak, q=q, shoulder_noise=0.0)
+    assert ((found[:, table.INDEX] >= 0) & (found[:, table.INDEX] < values.size)).all()
 
 
 def test_a_maximum_does_not_come_back_though_its_fit_ran_elsewhere() -> None:

@@ -17,11 +17,11 @@ LIMITS = tuple(
 Q = np.linspace(0.1, 3.0, 1024)
 
 
-def check(run, intensity, sigma):
+def check(run, intensity, sigma, start=0):
     """sigma afterwards, and the status."""
     after = sigma.copy()
     status = np.zeros(1, np.int64)
-    run(noise, intensity, after, status, *LIMITS)
+    run(noise, intensity, after, status, np.array([start]), *LIMITS)
     return after, int(status[0])
 
 
@@ -75,13 +75,30 @@ def shared_by_neighbours(points, seed=5):
     return (alone[1:] + alone[:-1]) / np.sqrt(2.0)
 
 
-@pytest.mark.parametrize("stated", [0.3, 1.0])
-def test_noise_that_neighbours_share_is_seen_from_further_away(run, stated):
+@pytest.mark.parametrize("stated", [0.3, 1.0, np.nan])
+def test_noise_that_neighbours_share_is_that_of_their_sums(run, stated):
     smooth = 400.0 * np.exp(-1.2 * Q) + 20.0
     truth = np.sqrt(smooth)
     intensity = smooth + truth * shared_by_neighbours(Q.size)
     after, _ = check(run, intensity, stated * truth)
-    np.testing.assert_allclose(np.median(after / truth), 1.0, atol=0.1)
+    # Between the noise of a point and that of a point's share of a long sum.
+    assert 0.95 < np.median(after / truth) < np.sqrt(2.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_too_few_for_medians_do_not_scale_sigma_down(run, seed):
+    counts = np.random.default_rng(seed).poisson(0.2, Q.size).astype(float)
+    sigma = np.sqrt(np.maximum(counts, 1.0))
+    after, status = check(run, counts, sigma)
+    assert status == 0
+    np.testing.assert_array_equal(after, sigma)
+
+
+@pytest.mark.parametrize("counts", [0.2, 0.5, 1.0])
+def test_a_missing_sigma_of_few_counts_is_their_root_mean_square(run, counts):
+    drawn = np.random.default_rng(4).poisson(counts, Q.size).astype(float)
+    after, _ = check(run, drawn, np.full_like(Q, np.nan))
+    np.testing.assert_allclose(np.median(after), np.sqrt(counts), rtol=0.2)
 
 
 def test_scatter_in_one_block_is_found_there_alone(run):
@@ -136,9 +153,9 @@ def test_a_curve_without_noise_has_no_signal_to_estimate_it_from(run):
     assert status & codes.NO_SIGNAL
 
 
-def level_of(run, noise_row):
+def level_of(run, noise_row, start=0):
     row = noise_row.copy()
-    run(noise_level, row, 64)
+    run(noise_level, row, np.array([start]), 64)
     return row
 
 
@@ -152,6 +169,23 @@ def test_the_level_is_the_median_of_a_block_and_ignores_peaks(run):
 @pytest.mark.parametrize("points", [1, 5, 63])
 def test_the_level_of_a_short_curve_is_one_number(run, points):
     row = np.random.default_rng(1).uniform(1.0, 9.0, points)
-    every_other = np.sort(row[::2])
-    expected = every_other[(every_other.size - 1) // 2]
+    every_fourth = np.sort(row[::4])
+    expected = every_fourth[(every_fourth.size - 1) // 2]
     np.testing.assert_array_equal(level_of(run, row), expected)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 200), st.integers(200, 900))
+def test_where_the_curve_is_cut_off_changes_the_noise_near_there_alone(run, skipped, points):
+    intensity, truth = simulated(7)
+    scatter = truth * np.linspace(1.0, 9.0, Q.size)
+    unknown = np.full_like(Q, np.nan)
+    end = skipped + points
+    for sigma in (unknown, truth):
+        whole, _ = check(run, intensity, sigma)
+        part, _ = check(run, intensity[skipped:end], sigma[skipped:end], skipped)
+        inside = slice(160, points - 160)
+        np.testing.assert_allclose(part[inside], whole[skipped:end][inside], rtol=1e-12)
+    level = level_of(run, scatter)
+    part = level_of(run, scatter[skipped:end], skipped)
+    np.testing.assert_allclose(part[160:-160], level[skipped:end][160:-160], rtol=1e-12)

@@ -84,7 +84,7 @@ def test_without_noise_the_conditions_are_those_of_scipy() -> None:
         "width": (None, 60.0),
         "wlen": 101.0,
     }
-    stage = FindPeak(**conditions, height_noise=None, prominence_noise=None)
+    stage = FindPeak(**conditions, height_noise=None, prominence_noise=None, growth=None)
     stage.launch(batch, np.arange(20))
     for row in range(20):
         expected, _ = scipy.signal.find_peaks(batch.search[row], **conditions)
@@ -95,8 +95,7 @@ def test_without_noise_the_conditions_are_those_of_scipy() -> None:
 def test_a_processed_peak_is_not_found_again() -> None:
     batch = batch_of(lines(0.5, 2.0))
     FindPeak().launch(batch, np.arange(1))
-    first = batch.candidates[0, 0]
-    batch.peaks[0, 0, : first.size] = first
+    batch.peaks[0, 0, table.INDEX] = batch.candidates[0, 0, table.INDEX]
     batch.n_peaks[:] = 1
     FindPeak().launch(batch, np.arange(1))
     assert batch.n_candidates.tolist() == [1]
@@ -144,6 +143,8 @@ def test_the_kernels_conditions_are_made_once_a_stage() -> None:
     [
         ({"distance": 0.5}, "greater than or equal to 1"),
         ({"wlen": 1.0}, "greater than 1"),
+        ({"growth": 1.0}, "greater than 1"),
+        ({"resolution": -0.1}, "greater than or equal to 0"),
         ({"height_noise": -1.0}, "greater than or equal to 0"),
         ({"height": (3.0, 2.0)}, "the lowest value before the highest; got 3.0 and 2.0"),
         ({"prominence": float("nan")}, "the lowest value before the highest; got nan"),

@@ -135,6 +135,19 @@ def test_a_beamstops_shadow_is_left_out():
     assert abs(got["rg"] - 3.0) < 4.0 * got["rg_sigma"]
 
 
+@pytest.mark.parametrize("factor", [0.86, 1.14])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_first_point_that_is_a_little_off_is_left_out(factor, seed):
+    """It changes neither the curvature nor chi-squared by much."""
+    intensity = I0 * globule(Q, 3.0)
+    sigma = noise_of(intensity, 0.02)
+    rows, errors = drawn(intensity, sigma, 1, seed)
+    rows[0, 0] = factor * intensity[0]
+    got = found(Q, rows, errors)
+    assert got["range"] == ["found"]
+    assert 1 <= got["first"][0] <= 3
+
+
 def test_parasitic_scattering_of_a_few_points_is_left_out():
     intensity = I0 * globule(Q, 3.0)
     intensity[:4] *= [30.0, 8.0, 2.0, 1.2]
