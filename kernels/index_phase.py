@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
+import numpy as np
 from gpusaxs.kernels import bragg_lines as bragg
 from gpusaxs.kernels import lattice_score as explain
 from gpusaxs.kernels import peak_table as table
@@ -14,15 +15,20 @@ from gpusaxs.kernels.curve_kernel import (
     PerCurve,
     Row,
     Rows,
+    Scratch,
     ScratchOf,
     Shared,
     curve_kernel,
     device_function,
 )
+from gpusaxs.kernels.free_ratio import fit_axes, place_reflections, ratio_at, ratio_steps
 from gpusaxs.kernels.lattice_fit import fit_lattice
 from gpusaxs.kernels.phase_verdict import lead_over, probability
+from gpusaxs.kernels.process_peak import is_drawn, profile_row
+from numpy.typing import NDArray
 
 MAX_KNOWN_PHASES = 32
+MAX_REFLECTIONS = 20
 _BEAM = 8
 # Explanations by one phase: the best of each. Behind them those by two and by three.
 _EXPLANATIONS = MAX_KNOWN_PHASES + 2 * _BEAM
@@ -31,6 +37,8 @@ _COLUMNS = explain.EXPLANATION_COLUMNS
 Lines = Annotated[FloatArray, ScratchOf((bragg.LINE_ROWS, bragg.MAX_LINES))]
 Explanations = Annotated[FloatArray, ScratchOf((_EXPLANATIONS, _COLUMNS))]
 Trial = Annotated[FloatArray, ScratchOf((_COLUMNS,))]
+Positions = Annotated[FloatArray, ScratchOf((MAX_KNOWN_PHASES, MAX_REFLECTIONS))]
+Order = Annotated[NDArray[np.int64], ScratchOf((MAX_KNOWN_PHASES, MAX_REFLECTIONS), "int64")]
 
 # Height over its standard uncertainty of each of the two lines that name a phase.
 _BEYOND_DOUBT = 5.0
@@ -42,6 +50,8 @@ _FAR_BEHIND = 6.0
 _MORE_LINES = 2.5
 # ln of how many lattices less are tried for the few phases that two lines name.
 _FEWER_TRIALS = 7.0
+# An explanation less probable than this is none.
+_UNLIKELY = 0.3
 # Explanations this far behind the best are no candidates.
 _CANDIDATE = 3.0
 # Lattices that stand in a known ratio this well are related.
@@ -106,6 +116,20 @@ def bases(lines, count, members):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def strongest_but(lines, count, one, other):  # type: ignore[no-untyped-def]
+    """Strongest and lowest sure line but for two of them; -1 without one."""
+    strongest = -1
+    lowest = -1
+    for j in range(count):
+        if lines[bragg.SURE, j] == 1.0 and j not in (one, other):
+            if lowest < 0:
+                lowest = j
+            if strongest < 0 or lines[bragg.LOG_HEIGHT, j] > lines[bragg.LOG_HEIGHT, strongest]:
+                strongest = j
+    return strongest, lowest
+
+
+@device_function
 def copy_explanation(source, target):  # type: ignore[no-untyped-def]
     """Copy a row of the table of explanations."""
     for column in range(_COLUMNS):
@@ -114,9 +138,9 @@ def copy_explanation(source, target):  # type: ignore[no-untyped-def]
 
 @device_function
 def best_lattice(  # type: ignore[no-untyped-def]
-    lines, count, sure, phase, known, curve, limits, trial, best
+    lines, count, sure, phase, known, curve, limits, trial, best, strongest, lowest
 ):
-    """Try the strongest and the lowest lines as each of a phase's first reflections.
+    """Try two lines, the strongest and the lowest, as each of a phase's first reflections.
 
     `best` becomes the best explanation by this phase alone; its score is -inf where no lattice
     explains enough lines.
@@ -126,7 +150,6 @@ def best_lattice(  # type: ignore[no-untyped-def]
     best_matches = 0
     positions = known.positions[phase]
     reflections = known.reflections[phase]
-    strongest, lowest = bases(lines, count, 0)
     trial[explain.COUNT] = 1.0
     trial[explain.PHASE] = phase
     for attempt in range(2):
@@ -169,6 +192,59 @@ def best_lattice(  # type: ignore[no-untyped-def]
             if gained > best[explain.SCORE]:
                 copy_explanation(trial, best)
                 best_matches = matches
+
+
+@device_function
+def best_axes(  # type: ignore[no-untyped-def]
+    lines,
+    count,
+    sure,
+    phase,
+    known,
+    curve,
+    limits,
+    trial,
+    scanned,
+    best,
+    strongest,
+    lowest,
+    planes,
+    order,
+):
+    """`best_lattice` at the ratio of the axes that fits best, where that is free.
+
+    The ratio is scanned, then fitted to the lines. It has to explain four lines or more.
+    """
+    positions = known.positions[phase]
+    reflections = known.reflections[phase]
+    low, high = known.ratios[phase]
+    if math.isnan(low):
+        place_reflections(planes, reflections, 1.0, positions, order)
+        best_lattice(
+            lines, count, sure, phase, known, curve, limits, trial, best, strongest, lowest
+        )
+        return
+    ratio = math.nan
+    for step in range(ratio_steps(low, high)):
+        place_reflections(planes, reflections, ratio_at(low, high, step), positions, order)
+        best_lattice(
+            lines, count, sure, phase, known, curve, limits, trial, scanned, strongest, lowest
+        )
+        if scanned[explain.SCORE] > best[explain.SCORE] and scanned[explain.MATCHES] > 3.0:
+            copy_explanation(scanned, best)
+            ratio = ratio_at(low, high, step)
+    if math.isnan(ratio):
+        return
+    place_reflections(planes, reflections, ratio, positions, order)
+    explain.assign(lines, count, 0, positions, reflections, best[explain.BETA])
+    beta, _, fitted, _, _ = fit_axes(lines, count, 0, planes, order)
+    if low <= fitted <= high:
+        place_reflections(planes, reflections, fitted, positions, order)
+        best[explain.BETA] = beta
+        explain.assign(lines, count, 0, positions, reflections, beta)
+        explain.score(
+            lines, count, best, known, curve, limits, False, explain.UNEXPLAINED, -math.inf
+        )
 
 
 @device_function
@@ -368,7 +444,9 @@ def look_at_the_best(lines, count, known, curve, limits, explanations, total):  
 
 
 @device_function
-def write_phase(row, candidate, sure, explanation, member, lines, count, known, curve, limits):  # type: ignore[no-untyped-def]
+def write_phase(
+    row, candidate, sure, explanation, member, lines, count, known, curve, limits, planes, orders
+):  # type: ignore[no-untyped-def]
     """Write a phase with its lattice parameter, and the reflections matched and missing."""
     phase = int(explanation[explain.PHASE + member])
     members = int(explanation[explain.COUNT])
@@ -377,25 +455,33 @@ def write_phase(row, candidate, sure, explanation, member, lines, count, known, 
     beta, beta_sigma, offset, offset_sigma, chi2 = fit_lattice(
         lines, count, member, members, positions
     )
+    order = orders[phase]
+    ratio = math.nan
+    ratio_sigma = math.nan
+    if not math.isnan(known.ratios[phase, 0]):
+        beta, beta_sigma, ratio, ratio_sigma, chi2 = fit_axes(
+            lines, count, member, planes[phase], order
+        )
+        offset = math.nan
     start = 0.0 if math.isnan(offset) else offset
     matched = 0
     unexplained = 0
     for j in range(count):
         k = int(lines[bragg.ASSIGNED + member, j])
         if k >= 0:
-            matched |= 1 << k
+            matched |= 1 << order[k]
         if is_left(lines, j, members):
             unexplained |= 1 << int(lines[bragg.PEAK, j])
     missing = 0
     for k in range(known.reflections[phase]):
         centre = start + beta * positions[k]
-        if matched >> k & 1 or not low < centre < high:
+        if matched >> order[k] & 1 or not low < centre < high:
             continue
         height, sigma = explain.look_between(lines, count, member, centre, curve)
         if height > limits[bragg.EXPECTED_SIGNIFICANCE] * sigma:
-            matched |= 1 << k
+            matched |= 1 << order[k]
         else:
-            missing |= 1 << k
+            missing |= 1 << order[k]
     lattice = 2.0 * math.pi / beta
     for column in range(table.PHASE_COLUMNS):
         row[column] = math.nan
@@ -408,6 +494,8 @@ def write_phase(row, candidate, sure, explanation, member, lines, count, known, 
     row[table.UNEXPLAINED] = unexplained
     row[table.CANDIDATE] = candidate
     row[table.PROBABILITY] = sure
+    row[table.RATIO] = ratio
+    row[table.RATIO_SIGMA] = ratio_sigma
     row[table.OFFSET] = offset
     row[table.OFFSET_SIGMA] = offset_sigma
     row[table.LINES_CHI2] = chi2
@@ -424,7 +512,19 @@ def sure_lines(lines, count):  # type: ignore[no-untyped-def]
 
 @device_function
 def conclude(  # type: ignore[no-untyped-def]
-    lines, count, total, known, curve, limits, explanations, phases, n_phases, verdict, margin
+    lines,
+    count,
+    total,
+    known,
+    curve,
+    limits,
+    explanations,
+    phases,
+    n_phases,
+    verdict,
+    margin,
+    planes,
+    order,
 ):
     """Write the best explanations and the verdict on them."""
     scores = explanations[:, explain.SCORE]
@@ -446,6 +546,8 @@ def conclude(  # type: ignore[no-untyped-def]
         chance -= _FEWER_TRIALS
     lead = lead_over(scores, total, best, chance)
     sure = probability(lead, seen, members)
+    if sure < _UNLIKELY:
+        return
     # What the best leaves is shared out among the others by their odds.
     share = (1.0 - sure) * math.exp(lead)
     identified = lead >= limits[bragg.MIN_MARGIN] and sure >= limits[bragg.MIN_PROBABILITY]
@@ -477,27 +579,42 @@ def conclude(  # type: ignore[no-untyped-def]
                 known,
                 curve,
                 limits,
+                planes,
+                order,
             )
             rows += 1
         scores[best] = -math.inf
     n_phases[0] = rows
 
 
+@device_function
+def take_away(q, intensity, peaks, n_peaks, residual, profile):  # type: ignore[no-untyped-def]
+    """Write what the fitted peaks leave of a curve, as their fits left it to the search."""
+    for i in range(q.shape[0]):
+        residual[i] = intensity[i]
+    for j in range(n_peaks):
+        if is_drawn(peaks[j]):
+            first, last = profile_row(q, peaks[j], profile)
+            for i in range(first, last):
+                residual[i] -= profile[i]
+
+
 @curve_kernel
 def index_phase(
     q: Row,
-    residual: Row,
+    intensity: Row,
     sigma: Row,
     noise: Row,
     peaks: Rows,
     n_peaks: PerCurve,
-    positions: Shared,
+    planes: Shared,
     reflections: Shared,
     candidates: Shared,
     first_two: Shared,
     broadest: Shared,
     prior: Shared,
     related: Shared,
+    ratios: Shared,
     limits: Shared,
     phases: Rows,
     n_phases: Output,
@@ -506,16 +623,26 @@ def index_phase(
     lines: Lines,
     explanations: Explanations,
     trial: Trial,
+    scanned: Trial,
+    positions: Positions,
+    order: Order,
+    residual: Scratch,
+    profile: Scratch,
 ) -> None:
     """Score every phase against the peaks of a curve and conclude.
 
-    q, residual, sigma, noise : (points,) float64, see `lattice_score.Curve`
-    positions, reflections, candidates, first_two, broadest, prior, related : see
+    q : (points,) float64, 1/nm
+    intensity, sigma, noise : (points,) float64, the reduced curve, its uncertainty, and that of
+        the curve that was searched
+    planes : (phases, reflections, 2) float64, see `free_ratio.place_reflections`
+    reflections, candidates, first_two, broadest, prior, related, ratios : see
         `lattice_score.Known`
     limits : (LIMITS,) float64
     """
     curve = explain.Curve(q, residual, sigma, noise)
-    known = explain.Known(positions, reflections, candidates, first_two, broadest, prior, related)
+    known = explain.Known(
+        positions, reflections, candidates, first_two, broadest, prior, related, ratios
+    )
     n_known = prior.shape[0]
     n_phases[0] = 0
     margin[0] = math.nan
@@ -527,13 +654,36 @@ def index_phase(
     if sure < 2:
         return
 
-    for phase in range(n_known):
-        explanations[phase, explain.SCORE] = -math.inf
-        if prior[phase] > -math.inf:
-            best_lattice(
-                lines, count, sure, phase, known, curve, limits, trial, explanations[phase]
-            )
-    best = look_at_the_best(lines, count, known, curve, limits, explanations, n_known)
+    take_away(q, intensity, peaks, n_peaks, residual, profile)
+    strongest, lowest = bases(lines, count, 0)
+    best = -1
+    for _ in range(2):
+        for phase in range(n_known):
+            explanations[phase, explain.SCORE] = -math.inf
+            if prior[phase] > -math.inf:
+                best_axes(
+                    lines,
+                    count,
+                    sure,
+                    phase,
+                    known,
+                    curve,
+                    limits,
+                    trial,
+                    scanned,
+                    explanations[phase],
+                    strongest,
+                    lowest,
+                    planes[phase],
+                    order[phase],
+                )
+        best = look_at_the_best(lines, count, known, curve, limits, explanations, n_known)
+        if best >= 0 and explanations[best, explain.SCORE] > limits[bragg.MIN_SCORE]:
+            break
+        # Both may be no lines of the phase: the strongest of the others, once.
+        strongest, lowest = strongest_but(lines, count, strongest, lowest)
+        if strongest < 0:
+            break
     total = n_known
     left = sure
     if best >= 0:
@@ -591,4 +741,6 @@ def index_phase(
         n_phases,
         verdict,
         margin,
+        planes,
+        order,
     )

@@ -42,7 +42,8 @@ class Curve(NamedTuple):
 class Known(NamedTuple):
     """The phases that can be named.
 
-    positions : (phases, reflections) float64, s of each reflection: q = 2 pi s / lattice
+    positions : (phases, reflections) float64, s of each reflection: q = 2 pi s / lattice; at the
+        ratio of the axes that fits best where that is free
     reflections, candidates : (phases,) int64, how many there are, and how many of them a base
         line is tried as
     first_two : (phases,) bool, whether the first two reflections alone can name the phase
@@ -50,6 +51,7 @@ class Known(NamedTuple):
     prior : (phases,) float64, ln of the prior weight; -inf leaves a phase out
     related : (phases, phases) float64, lattice of the second over that of the first where they
         are known to coexist at a fixed ratio; NaN elsewhere
+    ratios : (phases, 2) float64, lowest and highest ratio of the axes; NaN where there is one axis
     """
 
     positions: FloatArray
@@ -59,6 +61,7 @@ class Known(NamedTuple):
     broadest: FloatArray
     prior: FloatArray
     related: FloatArray
+    ratios: FloatArray
 
 
 # ln of the range of lattice parameters that is thought possible beforehand.
@@ -82,6 +85,8 @@ _LOG_RELATED = 6.0
 _RELATED = 0.012
 # ln of how rare it is that a phase of many lines shows two alone.
 _LOG_TWO_LINES = -3.0
+# What a free ratio of the axes costs: ln of its precision over the range that is possible.
+_LOG_RATIO = -5.0
 # A line that is left unexplained costs this much more than it would have gained.
 UNEXPLAINED = 2.0
 # What a doubtful peak at a reflection's place gains at most.
@@ -294,8 +299,6 @@ def absence(rank, log_expected, height, sigma):  # type: ignore[no-untyped-def]
     expected one: five nodes stand for it.
     """
     p = presence(rank)
-    if sigma == math.inf:
-        return 0.0
     z = min(height / sigma, 6.0)
     likelihood = 0.0
     for node in range(5):
@@ -317,9 +320,10 @@ def missing_score(  # type: ignore[no-untyped-def]
     if is_blended(lines, count, centre, expected):
         return 0.0, 0
     if careful:
-        height, uncertainty = look_between(lines, count, member, centre, curve)
-        seen = height > limits[bragg.EXPECTED_SIGNIFICANCE] * uncertainty
-        return absence(rank, expected, height, uncertainty), int(seen)
+        height, sigma = look_between(lines, count, member, centre, curve)
+        if sigma < math.inf:
+            seen = height > limits[bragg.EXPECTED_SIGNIFICANCE] * sigma
+            return absence(rank, expected, height, sigma), int(seen)
     point = min(lower_bound(curve.q, centre), curve.q.shape[0] - 1)
     excess = (
         expected - math.log(limits[bragg.DETECTION] * curve.noise[point])
@@ -355,7 +359,10 @@ def log_prior(explanation, known):  # type: ignore[no-untyped-def]
     """Logarithm of the prior weight of coexisting phases; higher for related lattices."""
     total = 0.0
     for member in range(int(explanation[COUNT])):
-        total += known.prior[int(explanation[PHASE + member])]
+        phase = int(explanation[PHASE + member])
+        total += known.prior[phase]
+        if not math.isnan(known.ratios[phase, 0]):
+            total += _LOG_RATIO
         if member > 0:
             total += _LOG_COEXISTENCE
         for other in range(member):

@@ -67,7 +67,7 @@ class Phase(Stage):
     probability of being right, which follows from the lead over all rivals, is high enough.
     """
 
-    reads: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "search", "peaks"})
+    reads: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "peaks"})
     may_write: ClassVar[frozenset[Part]] = frozenset({"phases"})
 
     phases: tuple[str, ...] = parameter(
@@ -138,9 +138,9 @@ class Phase(Stage):
 
     @cached_property
     def _tables(self) -> tuple[Any, ...]:
-        """The kernel's tables, from positions to limits in the order of its arguments."""
+        """The kernel's tables, from planes to limits in the order of its arguments."""
         known = self.known
-        positions = np.sqrt(Numbered.of(known).planes.sum(axis=2))
+        ratios = [phase.ratio_range or (np.nan, np.nan) for phase in known]
         bonnet = np.array([BONNET.get(phase.name, np.nan) for phase in known])
         related = bonnet / bonnet[:, np.newaxis]
         np.fill_diagonal(related, np.nan)
@@ -163,13 +163,14 @@ class Phase(Stage):
         )
         assert limits.size == LIMITS
         return (
-            positions,
+            Numbered.of(known).planes,
             np.array([phase.positions.size for phase in known], np.int64),
             np.array([_TRIED.get(phase.lattice, _TRIED_DEFAULT) for phase in known], np.int64),
             np.array([phase.lattice in _TWO_LINES_SUFFICE for phase in known]),
             np.array([_BROADEST.get(phase.lattice, np.inf) for phase in known]),
             np.array([phase.log_prior for phase in known]),
             related,
+            np.array(ratios),
             limits,
         )
 
@@ -180,7 +181,7 @@ class Phase(Stage):
             index_phase,
             rows,
             batch.q,
-            batch.residual,
+            batch.intensity,
             batch.sigma,
             batch.noise,
             batch.peaks,

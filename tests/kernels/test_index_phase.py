@@ -248,3 +248,85 @@ def test_whatever_the_peaks_there_is_a_verdict_and_finite_lattices(run, centres,
     answer = index(run, lines, high=6.0)
     assert np.isfinite(answer.lattices).all()
     assert (answer.verdict in ("identified", "ambiguous")) == bool(answer.phases)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ratio"),
+    [
+        ("Pn-3m", "Im-3m", 1.279),
+        ("lamellar", "hexagonal", 1.31),
+        ("Ia-3d", "lamellar", 0.43),
+    ],
+)
+def test_two_phases_that_coexist_are_both_named(run, first, second, ratio):
+    one, other = PHASE_BY_NAME[first].q(11.0)[:7], PHASE_BY_NAME[second].q(11.0 * ratio)[:5]
+    # Lines that fall together are one peak.
+    other = other[np.abs(other[:, np.newaxis] - one).min(axis=1) > 0.01]
+    height = np.concatenate([np.full(one.size, 100.0), np.full(other.size, 60.0)])
+    lines = peaks_at(np.concatenate([one, other]), fwhm=0.008, height=height)
+    answer = index(run, lines, low=0.2)
+    assert (answer.verdict, sorted(answer.phases)) == ("identified", sorted([first, second]))
+    expected = {first: 11.0, second: 11.0 * ratio}
+    for name, lattice in zip(answer.phases, answer.lattices, strict=True):
+        np.testing.assert_allclose(lattice, expected[name], rtol=1e-4)
+
+
+def test_three_phases_that_coexist_are_all_named(run):
+    lattices = {"lamellar": 5.0, "Pn-3m": 11.0, "hexagonal": 8.7}
+    centres = np.concatenate([PHASE_BY_NAME[name].q(a)[:6] for name, a in lattices.items()])
+    apart = np.abs(centres[:, np.newaxis] - centres) + np.eye(centres.size) > 0.012
+    answer = index(run, peaks_at(centres[apart.all(axis=1)], fwhm=0.008), low=0.2)
+    assert (answer.verdict, sorted(answer.phases)) == ("identified", sorted(lattices))
+
+
+def test_a_phase_that_explains_every_line_is_alone(run):
+    answer = index(run, peaks_at(PHASE_BY_NAME["Pn-3m"].q(11.0)[:8], fwhm=0.008), low=0.2)
+    assert (answer.verdict, answer.phases) == ("identified", ["Pn-3m"])
+
+
+def test_a_reflection_that_is_seen_only_where_it_is_expected_is_matched(run):
+    centres = PHASE_BY_NAME["hexagonal"].q(9.0)[:5]
+    end = centres[-1] * 1.02 + 0.02
+    q = np.linspace(0.3, end, 500)
+    faint = 12.0 * np.exp2(-((2.0 * (q - centres[3]) / 0.01) ** 2))
+    lines = peaks_at(np.delete(centres, 3))
+    without = index(run, lines, low=0.3)
+    answer = index(run, lines, low=0.3, residual=faint)
+    assert answer.phases == without.phases == ["hexagonal"]
+    assert (answer.matched, without.matched) == (5, 4)
+
+
+def test_lines_that_fit_two_phases_are_ambiguous_with_both(run):
+    # Six lines of Im-3m without the seventh are those of Pm-3m.
+    centres = PHASE_BY_NAME["Im-3m"].q(14.0)[:4]
+    answer = index(run, peaks_at(centres, fwhm=0.008), low=0.2)
+    assert answer.verdict == "ambiguous"
+    assert {"Im-3m", "Pm-3m"} <= set(answer.phases)
+
+
+def test_an_offset_of_q_is_found_and_freed_from_the_lattice(run):
+    centres = PHASE_BY_NAME["Pn-3m"].q(11.0)[:8] + 0.004
+    q = np.linspace(0.3, centres[-1] + 0.03, 500)
+    phases = np.full((table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
+    n_phases, verdict, margin = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
+    run(index_phase, q, np.zeros(500), np.ones(500), np.ones(500), peaks_at(centres, fwhm=0.008),
+        np.array([8]), *Phase()._tables, phases, n_phases, verdict, margin)  # fmt: skip
+    np.testing.assert_allclose(phases[0, table.OFFSET], 0.004, rtol=1e-6)
+    np.testing.assert_allclose(phases[0, table.LATTICE], 11.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("extra", [0.61, 0.955, 1.12, 1.31])
+def test_a_line_that_is_left_unexplained_is_named_and_makes_the_answer_less_sure(run, extra):
+    centres = PHASE_BY_NAME["hexagonal"].q(9.0)[:4]
+    q = np.linspace(0.3, centres[-1] + 0.03, 500)
+    scores = []
+    stage = Phase()
+    for at in (centres, np.append(centres, extra)):
+        phases = np.full((table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
+        n_phases, verdict, margin = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
+        run(index_phase, q, np.zeros(500), np.ones(500), np.ones(500), peaks_at(at),
+            np.array([at.size]), *stage._tables, phases, n_phases, verdict,
+            margin)  # fmt: skip
+        scores.append(phases[0, table.SCORE])
+    assert int(phases[0, table.UNEXPLAINED]) == 1 << centres.size
+    assert scores[1] < scores[0] - 1.0

@@ -1,0 +1,78 @@
+"""Lattice parameters against NumPy's least squares, and what makes an offset of q."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gpusaxs.kernels import bragg_lines as bragg
+from gpusaxs.kernels.lattice_fit import fit_lattice
+
+S = np.sqrt([2.0, 3.0, 4.0, 6.0, 8.0, 9.0])
+BETA = 0.5
+
+
+def table_of(centres, sigma, fwhm=0.02):
+    """Lines that one phase matches in order."""
+    lines = np.zeros((bragg.LINE_ROWS, bragg.MAX_LINES))
+    count = len(centres)
+    lines[bragg.CENTRE, :count] = centres
+    lines[bragg.FIT_SIGMA, :count] = sigma
+    lines[bragg.FWHM, :count] = fwhm
+    lines[bragg.ASSIGNED :, :] = -1.0
+    lines[bragg.ASSIGNED, :count] = np.arange(count)
+    return lines, count
+
+
+def fitted(centres, sigma, positions=S):
+    lines, count = table_of(centres, sigma)
+    return fit_lattice(lines, count, 0, 1, positions)
+
+
+def test_lines_that_agree_give_the_weighted_least_squares_of_their_uncertainties():
+    rng = np.random.default_rng(2)
+    sigma = rng.uniform(1e-4, 1e-3, S.size)
+    centres = BETA * S + 0.5 * rng.normal(0.0, sigma)
+    beta, beta_sigma, offset, _, chi2 = fitted(centres, sigma)
+    weight = sigma**-2
+    expected = (weight * S * centres).sum() / (weight * S * S).sum()
+    np.testing.assert_allclose(beta, expected, rtol=1e-12)
+    np.testing.assert_allclose(beta_sigma, (weight * S * S).sum() ** -0.5, rtol=1e-12)
+    np.testing.assert_allclose(chi2, (weight * (centres - expected * S) ** 2).sum() / (S.size - 1))
+    assert np.isnan(offset)
+
+
+def test_an_offset_that_the_lines_show_is_fitted_and_freed_from_the_lattice():
+    sigma = np.full(S.size, 2e-4)
+    noise = np.random.default_rng(3).normal(0.0, sigma)
+    beta, beta_sigma, offset, offset_sigma, chi2 = fitted(BETA * S + 0.004 + noise, sigma)
+    slope, level = np.polyfit(S, BETA * S + 0.004 + noise, 1)
+    np.testing.assert_allclose([beta, offset], [slope, level], rtol=1e-9)
+    assert abs(offset - 0.004) < 3.0 * offset_sigma
+    assert abs(beta - BETA) < 3.0 * beta_sigma
+    assert chi2 > 5.0
+
+
+def test_three_lines_and_large_offsets_show_none():
+    sigma = np.full(S.size, 2e-4)
+    assert np.isnan(fitted(BETA * S[:3] + 0.004, sigma[:3])[2])
+    assert np.isnan(fitted(BETA * S + 0.05, sigma)[2])
+
+
+def test_lines_that_scatter_beyond_their_uncertainties_make_the_lattice_less_sure():
+    rng = np.random.default_rng(4)
+    sigma = np.full(S.size, 1e-5)
+    errors = []
+    for _ in range(200):
+        beta, beta_sigma, offset, _, _ = fitted(BETA * S + rng.normal(0.0, 1e-3, S.size), sigma)
+        if np.isnan(offset):
+            errors.append((beta - BETA) / beta_sigma)
+    assert len(errors) > 150
+    assert 0.5 < np.std(errors) < 1.5
+
+
+def test_the_pulls_of_lattice_parameters_have_unit_spread():
+    rng = np.random.default_rng(5)
+    sigma = np.full(S.size, 3e-4)
+    fits = [fitted(BETA * S + rng.normal(0.0, sigma), sigma) for _ in range(2000)]
+    pulls = np.array([(fit[0] - BETA) / fit[1] for fit in fits])
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.05)
