@@ -208,41 +208,39 @@ def goals(found: Answers) -> list[Goal]:
     straight = found.decidable & ~found.befallen("asymmetric", "offset")
     bright = found.one_phase & found.bright
 
-    def shares(chosen: Chosen, kind: str | None) -> tuple[float, ...]:
-        counted = [
-            found.count("", chosen & part)
-            for part in (np.ones_like(chosen), found.decidable, straight)
-        ]
-        return tuple(
-            one.close / max(1, one.curves) if kind is None else one.share(kind) for one in counted
-        )
+    def counted(chosen: Chosen) -> list[Count]:
+        return [found.count("", chosen & part) for part in (chosen, found.decidable, straight)]
 
+    def close(chosen: Chosen) -> tuple[float, ...]:
+        return tuple(one.close / max(1, one.curves) for one in counted(chosen))
+
+    def shares(chosen: Chosen, *kinds: str) -> tuple[float, ...]:
+        return tuple(one.share(*kinds) for one in counted(chosen))
+
+    four, three = bright & found.lines(ENOUGH_LINES), bright & found.lines(3)
     both = found.count("", found.pairs & found.bright)
+    clear = found.count("", found.pairs & found.bright & (found["visible"] >= 3))
     named = found.count("", found.negatives)
-    three = bright & (found.lines(3) | found.lines(ENOUGH_LINES))
     return [
+        Goal("four lines or more: right, lattice within 0.1 %", 0.99, True, close(four)),
+        Goal("four lines or more: right", 0.99, True, shares(four, "right")),
+        Goal("three lines: right, lattice within 0.1 %", 0.97, True, close(three)),
+        Goal("three lines: right", 0.97, True, shares(three, "right")),
         Goal(
-            "four lines or more: right, lattice within 0.1 %",
-            0.99,
-            True,
-            shares(bright & found.lines(ENOUGH_LINES), None),
+            "three lines or more: named wrongly, misindexed included",
+            0.002,
+            False,
+            shares(four | three, "wrong", "misindexed"),
         ),
-        Goal(
-            "four lines or more: right",
-            0.99,
-            True,
-            shares(bright & found.lines(ENOUGH_LINES), "right"),
-        ),
-        Goal(
-            "three lines: right, lattice within 0.1 %",
-            0.97,
-            True,
-            shares(bright & found.lines(3), None),
-        ),
-        Goal("three lines: right", 0.97, True, shares(bright & found.lines(3), "right")),
-        Goal("three lines or more: named wrongly", 0.002, False, shares(three, "wrong")),
         Goal("pairs: both named", 0.92, True, (both.share("right", "misindexed"),)),
         Goal("pairs: named wrongly", 0.02, False, (both.share("wrong"),)),
+        Goal(
+            "pairs, three lines of each: both named",
+            0.92,
+            True,
+            (clear.share("right", "misindexed"),),
+        ),
+        Goal("pairs, three lines of each: named wrongly", 0.02, False, (clear.share("wrong"),)),
         Goal("hard negatives, all exposures: named", 0.001, False, (named.share("wrong"),)),
     ]
 

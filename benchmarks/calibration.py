@@ -294,6 +294,8 @@ def draw(bins: Mapping[str, Sequence[Bin]], path: Path) -> None:
     width = [one.high - one.low for one in everything]
     below.bar(middle, [one.curves for one in everything], width, color="#7f7f7f", alpha=0.6)
     below.set_yscale("log")
+    below.set_ylim(bottom=1.0)
+    below.minorticks_off()
     below.set_ylabel("curves")
     below.set_xlabel("probability said")
     figure.savefig(path)

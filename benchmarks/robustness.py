@@ -235,7 +235,7 @@ def measure(
 ) -> tuple[dict[str, int], list[Change]]:
     """Count the curves of each set, and find those of which something else is said."""
     sizes: dict[str, int] = {}
-    for group in chosen:
+    for group in sorted(chosen, key=lambda group: (PAIRS, NEGATIVES).count(group.name)):
         sizes[_set_of(group)] = sizes.get(_set_of(group), 0) + group.curves
     found: list[Change] = []
     if MEASURED.is_dir():

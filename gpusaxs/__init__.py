@@ -13,6 +13,7 @@ __getattr__, __dir__, _ = _lazy.attach(
         "archive.from_run": ["reprocess_run"],
         "archive.opened": ["open_run"],
         "archive.run": ["process_archive"],
+        "archive.tracked": ["open_series", "track_run"],
         "archive.verify": ["verify_run"],
         "batch": ["SampleBatch"],
         "errors": [
@@ -38,7 +39,9 @@ __getattr__, __dir__, _ = _lazy.attach(
             "Sample",
             "Verdict",
         ],
+        "series": ["Series"],
         "simulate": ["simulate"],
+        "tracking": ["track"],
     },
 )
 
@@ -61,15 +64,19 @@ __all__ = [
     "Runtime",
     "Sample",
     "SampleBatch",
+    "Series",
     "Verdict",
     "convert",
     "export_run",
     "inspect",
     "open_run",
+    "open_series",
     "process",
     "process_archive",
     "read",
     "reprocess_run",
     "simulate",
+    "track",
+    "track_run",
     "verify_run",
 ]

@@ -157,6 +157,8 @@ def process(
     chosen = chosen.with_settings(settings)
     runtime = Runtime(backend, workers, chosen, events=events, interceptors=interceptors)
     per_block = max(1, BLOCK_POINTS // max(1, source.intensity.shape[1]))
+    if chosen.joint:
+        per_block = max(1, len(source.ids))
 
     def one_block(first: int) -> Tables:
         batch = source.batch(slice(first, first + per_block), runtime)
@@ -169,7 +171,7 @@ def process(
         ThreadPoolExecutor(runtime.backend.blocks_in_flight) as pool,
     ):
         parts = list(pool.map(one_block, range(0, len(source.ids), per_block)))
-    tables = Tables.concatenate(parts)
+    tables = Tables.concatenate(parts, chosen.number_columns)
     again = Runtime(runtime.backend, pipeline=chosen)
     return Result(tables.samples, tables.peaks, tables.phases, _Recomputed(source, again))
 
@@ -250,4 +252,7 @@ class _Recomputed:
     runtime: Runtime
 
     def sample(self, number: int) -> Sample:
+        if self.runtime.pipeline.joint:
+            every = [self.source.sample(place) for place in range(len(self.source.ids))]
+            return self.runtime.run(every)[number]
         return self.runtime.run([self.source.sample(number)])[0]

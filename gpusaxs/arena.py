@@ -46,6 +46,8 @@ class Arena:
             return
         capacity = had if missing <= 0 else max(2 * had, had + missing)
         larger = SampleBatch.blank(capacity, max(points, width), self.batch.backend)
+        for stage, numbers in self.batch.number_columns.items():
+            larger.number_table(stage, numbers)
         used = np.arange(had)
         larger.put(used, self.batch.take(used))
         larger.ids[:had] = self.batch.ids

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,8 @@ from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.curve_kernel import CurveKernel
 from gpusaxs.kernels.restart_search import restart_search
 from gpusaxs.kernels.status import FIRST_FAILURE
+from gpusaxs.metadata import Metadata
+from gpusaxs.numbers import Number
 from gpusaxs.phases import PHASES, Numbered, Phase
 from gpusaxs.repair import is_sound, repair
 from gpusaxs.sample import (
@@ -85,8 +87,13 @@ class SampleBatch:
         Best phases; `n_phases` are in use. Their numbers count in `known`.
     known
         The phases that the phase stage knows.
+    exposure : (curves,) float64; transmission : (curves,) float64
+        In s, and as a share of the beam; NaN where the metadata do not say it.
     verdict : (curves,) int64; margin : (curves,) float64
         What the phase stage concluded, and its lead over the runner-up.
+    numbers
+        (curves, numbers) float64 by stage, NaN where there is no answer; `number_columns` says
+        what they are.
     reasons
         Why a curve failed, by row, where the status alone does not say it.
     errors
@@ -128,8 +135,19 @@ class SampleBatch:
         self.known: tuple[Phase, ...] = PHASES
         self.verdict: Array = self._filled((curves,), table.VERDICT_NONE, np.int64)
         self.margin: Array = self._filled((curves,), np.nan)
+        self.numbers: dict[str, Array] = {}
+        self.number_columns: dict[str, tuple[Number, ...]] = {}
+        self.exposure: Array = self._filled((curves,), np.nan)
+        self.transmission: Array = self._filled((curves,), np.nan)
         self.reasons: dict[int, str] = {}
         self.errors: dict[int, Exception] = {}
+
+    def set_metadata(self, metadata: Iterable[Metadata]) -> None:
+        """Take from what is said of each curve the numbers that stages compute with."""
+        said = [[of.get(name, np.nan) for name in MEASURED_NUMBERS] for of in metadata]
+        numbers = np.array(said, np.float64).reshape(len(self), len(MEASURED_NUMBERS))
+        for column, name in enumerate(MEASURED_NUMBERS):
+            setattr(self, name, self.backend.to_device(numbers[:, column]))
 
     def _filled(self, shape: tuple[int, ...], value: float, dtype: Any = np.float64) -> Array:
         array = self.backend.empty(shape, dtype)
@@ -143,6 +161,19 @@ class SampleBatch:
     def max_peaks(self) -> int:
         """Fitted peaks that a curve can hold."""
         return int(self.peaks.shape[1])
+
+    def number_table(self, stage: str, numbers: tuple[Number, ...]) -> Array:
+        """Return the numbers that a stage leaves, in a table that is made where there is none.
+
+        Returns
+        -------
+        (curves, numbers) float64
+            NaN until something is written.
+        """
+        if stage not in self.numbers:
+            self.number_columns[stage] = numbers
+            self.numbers[stage] = self._filled((len(self), len(numbers)), np.nan)
+        return self.numbers[stage]
 
     @classmethod
     def from_arrays(
@@ -178,19 +209,23 @@ class SampleBatch:
         ids = [sample.id for sample in samples]
         flags = [int(sample.status) for sample in samples]
         q = samples[0].q
+        batch = None
         if all(_is_same(sample.q, q) for sample in samples):
             intensity = np.stack([sample.intensity for sample in samples])
             if _needs_no_repair(q, intensity):
                 sigma = _known(np.stack([_sigma(sample) for sample in samples]))
-                return cls._with_one_q(ids, q, intensity, sigma, flags, backend)
-        return cls._from_rows(
-            ids,
-            [sample.q for sample in samples],
-            [sample.intensity for sample in samples],
-            [_sigma(sample) for sample in samples],
-            flags,
-            backend,
-        )
+                batch = cls._with_one_q(ids, q, intensity, sigma, flags, backend)
+        if batch is None:
+            batch = cls._from_rows(
+                ids,
+                [sample.q for sample in samples],
+                [sample.intensity for sample in samples],
+                [_sigma(sample) for sample in samples],
+                flags,
+                backend,
+            )
+        batch.set_metadata(sample.origin.metadata for sample in samples)
+        return batch
 
     @classmethod
     def _with_one_q(
@@ -242,11 +277,15 @@ class SampleBatch:
         states = {name: getattr(self, name)[rows] for name in _STATE if name != "q"}
         shared = self.q.shape[0] == 1
         states["q"] = self.xp.repeat(self.q, rows.size, axis=0) if shared else self.q[rows]
-        return states
+        return states | {_NUMBERS + stage: found[rows] for stage, found in self.numbers.items()}
 
     def put(self, rows: IndexArray, states: CurveStates) -> None:
         """Let curves be what `take` returned: of this batch, or of one with no longer curves."""
+        for stage, numbers in self.numbers.items():
+            numbers[rows] = states.get(_NUMBERS + stage, np.nan)
         for name, values in states.items():
+            if name.startswith(_NUMBERS):
+                continue
             array = getattr(self, name)
             if name not in POINT_ARRAYS:
                 array[rows] = values
@@ -347,6 +386,10 @@ class SampleBatch:
             name: self.backend.to_host(array if _is_shared(name, array) else array[some])
             for name, array in ((name, getattr(self, name)) for name in _RESULT_ARRAYS)
         }
+        host |= {
+            _NUMBERS + stage: self.backend.to_host(found[some])
+            for stage, found in self.numbers.items()
+        }
         codes = np.unique(host["status"]).tolist()
         statuses = {code: CurveStatus(code) for code in codes}
         failed = {code for code, status in statuses.items() if status.failed}
@@ -386,14 +429,23 @@ class SampleBatch:
             verdict=Verdict.FAILED if failed else _VERDICTS[int(host["verdict"][row])],
             margin=float(host["margin"][row]),
             phases=_phases(host["phases"][row, : host["n_phases"][row]], self.known, rows),
+            numbers={
+                f"{stage}.{number.name}": number.told(value)
+                for stage, numbers in self.number_columns.items()
+                for number, value in zip(numbers, host[_NUMBERS + stage][row].tolist(), strict=True)
+            },
             background=background,
         )
 
 
+MEASURED_NUMBERS = ("exposure", "transmission")
+"""The fields of `gpusaxs.metadata.FIELDS` that a batch knows of its curves."""
 POINT_ARRAYS = ("q", "intensity", "sigma", "background", "residual", "search", "noise")
+# What the names of tables of numbers begin with among the states of curves.
+_NUMBERS = "numbers."
 _STATE = (
     *POINT_ARRAYS, "start", "stop", "status", "stage_num", "peaks", "n_peaks",
-    "candidates", "n_candidates", "phases", "n_phases", "verdict", "margin",
+    "candidates", "n_candidates", "phases", "n_phases", "verdict", "margin", *MEASURED_NUMBERS,
 )  # fmt: skip
 _RESULT_ARRAYS = (
     "q", "intensity", "sigma", "background", "start", "stop", "status",

@@ -19,9 +19,9 @@ MAX_REFLECTIONS = 20
 _HEXAGONAL = 4.0 / 3.0
 # q/q1 of hexagonal close packing at the ideal c/a; q1 is the 100 reflection.
 _HCP_RATIOS = (1.0, 1.0607, 1.1319, 1.4577, 1.7321, 1.8792, 2.0, 2.031, 2.0691, 2.1213)
-# Lattice parameters of the bicontinuous phases over that of Pn-3m, for surfaces of one curvature
-# (S.T. Hyde 1989).
-_BONNET = {"Pn-3m": 1.0, "Im-3m": 1.279, "Ia-3d": 1.576}
+BONNET = {"Pn-3m": 1.0, "Im-3m": 1.279, "Ia-3d": 1.576}
+"""Lattice parameters of the bicontinuous phases over that of Pn-3m, for surfaces of one curvature
+(S.T. Hyde 1989)."""
 _PARTNERS = {"Pn-3m": "Im-3m", "Im-3m": "Pn-3m", "Ia-3d": "Pn-3m"}
 
 
@@ -247,10 +247,10 @@ def bonnet_partner(phase: str, lattice: float) -> tuple[str, float] | None:
     (str, float) or None
         Its name and lattice parameter in nm; None for a phase of another kind.
     """
-    if phase not in _BONNET:
+    if phase not in BONNET:
         return None
     partner = _PARTNERS[phase]
-    return partner, lattice * _BONNET[partner] / _BONNET[phase]
+    return partner, lattice * BONNET[partner] / BONNET[phase]
 
 
 class Numbered(NamedTuple):

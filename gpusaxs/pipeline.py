@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, SerializeAsAny, TypeAdapter, model_v
 from pydantic_core import PydanticSerializationError
 
 from gpusaxs.errors import PipelineError
+from gpusaxs.numbers import Number
 from gpusaxs.runtime.policy import Always, InsertionPolicy
 from gpusaxs.stages import stage_type, stage_types
 from gpusaxs.stages.base import FunctionStage, SampleFunction, Stage
@@ -65,6 +66,13 @@ class Pipeline(BaseModel):
                     f"Expected the stage {name!r} of {place} among the pipeline's stages "
                     f"({', '.join(names)}). Add it to the stages."
                 )
+        for number, stage in enumerate(self.stages):
+            for name in stage.needs:
+                if name not in names[:number]:
+                    raise PipelineError(
+                        f"Expected the stage {name!r} before {stage.name!r}, which reads its "
+                        f"numbers. Got {', '.join(names)}. Add it, or move it."
+                    )
         if all(stage.on_request for stage in self.stages):
             raise PipelineError(
                 f"Expected a stage at which curves enter. Got only stages that run on request "
@@ -204,12 +212,42 @@ class Pipeline(BaseModel):
             _revised(stage, changes[stage.name]) if stage.name in changes else stage
             for stage in self.stages
         )
-        return self.model_copy(update={"stages": changed})
+        kept = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**(kept | {"stages": changed}))
 
     @cached_property
     def numbers(self) -> dict[str, int]:
         """The number of each stage by its name."""
         return {stage.name: number for number, stage in enumerate(self.stages)}
+
+    @cached_property
+    def number_columns(self) -> dict[str, tuple[Number, ...]]:
+        """What its stages leave in the results beside peaks and phases, in their order."""
+        return {stage.name: stage.leaves for stage in self.stages if stage.leaves}
+
+    @property
+    def joint(self) -> list[str]:
+        """Names of the stages whose result for a curve hangs on the other curves of its run."""
+        return [stage.name for stage in self.stages if stage.joint]
+
+    @property
+    def holding(self) -> frozenset[str]:
+        """Names of the stages that wait for all curves: the checkpoints, and the joint ones."""
+        return frozenset([*self.checkpoints, *self.joint])
+
+    def check_by_curve(self, reason: str) -> None:
+        """Refuse a pipeline that needs all curves of a series at once, where that cannot be.
+
+        Raises
+        ------
+        PipelineError
+            If a stage is joint; the message gives the reason.
+        """
+        for name in self.joint:
+            raise PipelineError(
+                f"What the stage {name!r} takes from a curve hangs on all curves of the series, "
+                f"and {reason}."
+            )
 
     def after(self, number: int) -> int:
         """Number of the stage that follows without a request; the number of stages at the end."""

@@ -110,7 +110,7 @@ def plot_curves(samples: Sequence[Sample], title: str) -> Figure:
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_ylabel("intensity (a.u.)")
-    _label_q(ax)
+    label_q(ax)
     if 1 < len(drawn) <= 8:
         ax.legend(frameon=False, fontsize=8)
     figure.suptitle(title if step == 1 else f"{title}: every {step}th curve", fontsize=11)
@@ -149,7 +149,7 @@ def plot_measured(sample: Sample, ax: Axes) -> None:
     ax.set_xlim(sample.q[0], sample.q[-1])
     ax.set_ylabel("intensity (a.u.)")
     ax.legend(frameon=False, fontsize=8, loc="upper right")
-    _label_q(ax)
+    label_q(ax)
 
 
 def plot_reduced(sample: Sample, ax: Axes) -> None:
@@ -179,7 +179,7 @@ def plot_reduced(sample: Sample, ax: Axes) -> None:
     ax.set_xlim(q[0], q[-1])
     ax.axhline(0.0, color="k", lw=0.5)
     ax.set_ylabel("reduced intensity (a.u.), √ scale")
-    _label_q(ax)
+    label_q(ax)
     for match, color in zip(sample.best_phases, _COEXISTING, strict=False):
         _draw_reflections(match, ax, color)
 
@@ -242,7 +242,7 @@ def _title(sample: Sample) -> str:
         case Verdict.AMBIGUOUS:
             together: dict[int, list[str]] = {}
             for match in sample.phases:
-                together.setdefault(match.candidate, []).append(_written(match.phase))
+                together.setdefault(match.candidate, []).append(written(match.phase))
             answer = "ambiguous: " + " or ".join(map(" + ".join, together.values()))
         case Verdict.UNINDEXED:
             lines = [peak for peak in _fitted(sample) if peak.bragg]
@@ -262,7 +262,7 @@ def _title(sample: Sample) -> str:
 def _with_lattice(match: PhaseMatch) -> str:
     symbol = "d" if match.phase == "lamellar" else "a"
     value = with_uncertainty(match.lattice, match.lattice_sigma)
-    return f"{_written(match.phase)}, ${symbol}$ = {value} nm"
+    return f"{written(match.phase)}, ${symbol}$ = {value} nm"
 
 
 def _measured(sample: Sample) -> tuple[FloatArray, FloatArray]:
@@ -344,14 +344,16 @@ def _ticks(noise: float, top: float) -> list[float]:
     return [*ticks, 0.0]
 
 
-def _written(phase: str) -> str:
-    """Write a space group in italics, with its bar and its screw axis."""
-    if phase not in PHASE_BY_NAME or PHASE_BY_NAME[phase].lattice != "cubic":
+def written(phase: str) -> str:
+    """Write a space group in italics, with its bar and its screw axis; other names as they are."""
+    known = PHASE_BY_NAME.get(phase)
+    if known is None or known.lattice != "cubic":
         return phase
     return f"${phase.replace('-3', chr(92) + 'bar{3}').replace('41', '4_1')}$"
 
 
-def _label_q(ax: Axes) -> None:
+def label_q(ax: Axes) -> None:
+    """Label the axis of q, and leave the frame open."""
     ax.set_xlabel("$q$ (nm$^{-1}$)")
     ax.spines[["top", "right"]].set_visible(False)
 

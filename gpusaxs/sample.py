@@ -46,6 +46,7 @@ class CurveStatus(IntFlag):
     TIMED_OUT = codes.TIMED_OUT
     CANCELLED = codes.CANCELLED
     DROPPED = codes.DROPPED
+    BLANK_UNSCALED = codes.BLANK_UNSCALED
 
     @property
     def failed(self) -> bool:
@@ -94,6 +95,8 @@ EXPLANATIONS = {
     CurveStatus.TIMED_OUT: "a stage took longer than its timeout",
     CurveStatus.CANCELLED: "the run was cancelled before the curve was complete",
     CurveStatus.DROPPED: "dropped at a checkpoint",
+    CurveStatus.BLANK_UNSCALED: "what the blank is to be scaled by is not known of the curve, or "
+    "is not positive",
 }
 
 
@@ -311,6 +314,9 @@ class Sample:
         The stage of the pipeline at which the sample stands.
     metadata
         Its peaks, done and to do.
+    numbers
+        What stages found beside peaks and phases, by the names of the columns in the table of
+        samples: ``numbers["guinier.rg"]``. NaN, or ``""`` for words, where there is no answer.
     """
 
     id: str
@@ -328,6 +334,7 @@ class Sample:
     measured_q: FloatArray | None = None
     measured_intensity: FloatArray | None = None
     background: FloatArray | None = None
+    numbers: Mapping[str, float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.q = np.ascontiguousarray(self.q, dtype=np.float64)

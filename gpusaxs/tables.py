@@ -15,6 +15,7 @@ from gpusaxs.batch import FITTED_COLUMNS, PHASE_NUMBERS, SampleBatch, bits_of, r
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels.status import FAILURES
 from gpusaxs.metadata import FIELDS, META, MetadataField
+from gpusaxs.numbers import NO_NUMBERS, Number, NumberColumns
 from gpusaxs.phases import Numbered, bonnet_partner
 from gpusaxs.sample import CurveStatus, FitStatus, LineKind, Origin, PeakRemarks, Verdict
 
@@ -60,7 +61,8 @@ SAMPLES = pa.schema(
 those of the first, score and probability those of the best candidate. lattice, its sigma and
 d_spacing (2 pi / q of the strongest Bragg line) in nm, q in 1/nm; q_unit is the unit of the
 source. What the source says beside its numbers stands in columns ``meta.NAME``, in the units of
-`gpusaxs.metadata.FIELDS`. Null where there is no answer."""
+`gpusaxs.metadata.FIELDS`. Null where there is no answer. Behind
+these stand the numbers that stages leave: see `samples_schema`."""
 
 _FITTED = FITTED_COLUMNS | {"prominence": table.PROMINENCE, "value": table.VALUE}
 
@@ -97,6 +99,21 @@ Where a curve is identified, all have candidate 0. See `gpusaxs.sample.PhaseMatc
 counts as the peaks' index does, and partner is `gpusaxs.phases.bonnet_partner`."""
 
 
+def number_field(column: str, *, is_text: bool) -> pa.Field:
+    """Return the field of a number in the table of samples."""
+    return pa.field(column, _TEXT if is_text else pa.float64())
+
+
+def samples_schema(numbers: NumberColumns) -> pa.Schema:
+    """Columns of the table of samples with the numbers of stages: ``STAGE.NAME``."""
+    fields = [
+        number_field(f"{stage}.{number.name}", is_text=bool(number.words))
+        for stage, found in numbers.items()
+        for number in found
+    ]
+    return pa.schema([*SAMPLES, *fields])
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """samples, peaks and phases of some curves."""
@@ -106,10 +123,11 @@ class Tables:
     phases: pa.Table
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Tables]) -> Tables:
-        """Stack the tables of several blocks, in order."""
+    def concatenate(cls, parts: Sequence[Tables], numbers: NumberColumns = NO_NUMBERS) -> Tables:
+        """Stack the tables of several blocks, in order; `numbers` are those of no block."""
         if not parts:
-            return cls(SAMPLES.empty_table(), PEAKS.empty_table(), PHASE_ROWS.empty_table())
+            samples = samples_schema(numbers).empty_table()
+            return cls(samples, PEAKS.empty_table(), PHASE_ROWS.empty_table())
         return cls(
             pa.concat_tables([part.samples for part in parts]).unify_dictionaries(),
             pa.concat_tables([part.peaks for part in parts]).unify_dictionaries(),
@@ -120,11 +138,14 @@ class Tables:
 def tables_of(batch: SampleBatch, origins: Sequence[Origin]) -> Tables:
     """Return the tables of a processed batch; `origins` says where each curve came from."""
     host = {name: batch.backend.to_host(getattr(batch, name)) for name in _ARRAYS}
+    numbers = {stage: batch.backend.to_host(found) for stage, found in batch.numbers.items()}
     failed = (host["status"] & FAILURES) != 0
     n_peaks = np.where(failed, 0, host["n_peaks"])
     n_phases = np.where(failed, 0, host["n_phases"])
     return Tables(
-        _samples(batch, host, failed, origins),
+        _with_numbers(
+            _samples(batch, host, failed, origins), batch.number_columns, numbers, failed
+        ),
         _peaks(batch.ids, host["peaks"], n_peaks),
         _phases(batch, host, n_phases),
     )
@@ -139,8 +160,8 @@ class Unread(NamedTuple):
     reason: str
 
 
-def unread(curves: Sequence[Unread]) -> Tables:
-    """Return the tables of curves that could not be read."""
+def unread(curves: Sequence[Unread], numbers: NumberColumns = NO_NUMBERS) -> Tables:
+    """Return the tables of curves that could not be read; `numbers` are those of the others."""
     same = {
         "status": CurveStatus.UNREADABLE.label,
         "verdict": Verdict.FAILED.value,
@@ -148,8 +169,37 @@ def unread(curves: Sequence[Unread]) -> Tables:
         "n_bragg": 0,
     }
     rows = [dict.fromkeys(SAMPLES.names) | same | curve._asdict() for curve in curves]
-    samples = pa.Table.from_pylist(rows, schema=SAMPLES)
+    samples = without_numbers(pa.Table.from_pylist(rows, schema=SAMPLES), numbers)
     return Tables(samples, PEAKS.empty_table(), PHASE_ROWS.empty_table())
+
+
+def without_numbers(samples: pa.Table, numbers: NumberColumns) -> pa.Table:
+    """Return rows of curves that have failed with columns for the numbers of the others."""
+    for column in samples_schema(numbers):
+        if column.name not in samples.column_names:
+            samples = samples.append_column(column, pa.nulls(samples.num_rows, column.type))
+    return samples
+
+
+def _with_numbers(
+    samples: pa.Table,
+    columns: NumberColumns,
+    numbers: Mapping[str, NDArray[np.float64]],
+    failed: NDArray[np.bool_],
+) -> pa.Table:
+    for stage, found in columns.items():
+        for place, number in enumerate(found):
+            field = number_field(f"{stage}.{number.name}", is_text=bool(number.words))
+            values = numbers[stage][:, place]
+            samples = samples.append_column(field, _number(number, values, failed))
+    return samples
+
+
+def _number(number: Number, values: NDArray[np.float64], failed: NDArray[np.bool_]) -> pa.Array:
+    unknown = failed | ~np.isfinite(values)
+    if not number.words:
+        return pa.array(values, mask=unknown)
+    return _words(np.where(unknown, 0, values), list(number.words), unknown)
 
 
 _ARRAYS = (

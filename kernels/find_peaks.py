@@ -481,6 +481,7 @@ def find_peak(
     exclusion: Shared,
     satellite: Shared,
     reach: Shared,
+    again: Shared,
     shoulder_noise: Shared,
     shoulder_share: Shared,
     resolution: Shared,
@@ -499,10 +500,10 @@ def find_peak(
 ) -> None:
     """Find the peaks that were not processed yet, under the conditions of `find_peaks` and noise.
 
-    Maxima that belong to processed peaks (`room_for`) do not count; of the others, the conditions
-    keep what `find_peaks` would keep, those on the noise standing beside those on height and
-    prominence. The order of the tests is another, cheap ones first, and no prominence is followed
-    further than its test needs. Where no maximum is left, shoulders are looked for.
+    Maxima that belong to processed peaks (`room_for`) do not count, unless `again`; of the others,
+    the conditions keep what `find_peaks` would keep, those on the noise standing beside those on
+    height and prominence. The order of the tests is another, cheap ones first, and no prominence
+    is followed further than its test needs. Where no maximum is left, shoulders are looked for.
 
     q : (points,) float64, 1/nm
     values, noise : (points,) float64, the curve's own unit: what is searched
@@ -546,9 +547,11 @@ def find_peak(
                 least = max(conditions[PROMINENCE, 0], share * noise[peak])
                 if is_small(values, peak, low, high, least):
                     continue
-            room[peak] = room_for(
-                q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach
-            )
+            room[peak] = math.inf
+            if not again:
+                room[peak] = room_for(
+                    q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach
+                )
             if room[peak] > 0.0:
                 found[number] = peak
                 number += 1

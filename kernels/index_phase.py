@@ -1,12 +1,13 @@
-"""Name the phase whose reflections explain the peaks of a curve."""
+"""Name the phase, or the phases, whose reflections explain the peaks of a curve."""
 
 from __future__ import annotations
 
 import math
 from typing import Annotated
 
+from gpusaxs.kernels import bragg_lines as bragg
+from gpusaxs.kernels import lattice_score as explain
 from gpusaxs.kernels import peak_table as table
-from gpusaxs.kernels import status as codes
 from gpusaxs.kernels.curve_kernel import (
     FloatArray,
     Output,
@@ -18,396 +19,46 @@ from gpusaxs.kernels.curve_kernel import (
     curve_kernel,
     device_function,
 )
-from gpusaxs.kernels.process_peak import lower_bound
+from gpusaxs.kernels.lattice_fit import fit_lattice
+from gpusaxs.kernels.phase_verdict import lead_over, probability
 
-MAX_LINES = 20
 MAX_KNOWN_PHASES = 32
+_BEAM = 8
+# Explanations by one phase: the best of each. Behind them those by two and by three.
+_EXPLANATIONS = MAX_KNOWN_PHASES + 2 * _BEAM
+_COLUMNS = explain.EXPLANATION_COLUMNS
 
-# Rows of the table of Bragg lines, lowest q first.
-_Q = 0
-_MATCH_SIGMA = 1
-_FIT_SIGMA = 2
-_LOG_HEIGHT = 3
-_FWHM = 4
-_RARITY = 5
-_ASSIGNED = 6
-_REACH = 7
-_SIGNIFICANCE = 8
-_LINE_ROWS = 9
-# Rows of the table of the best lattice of each phase.
-_SCORE = 0
-_BETA = 1
-_MATCHES = 2
-_BEST_ROWS = 3
-_REFLECTIONS = 20
+Lines = Annotated[FloatArray, ScratchOf((bragg.LINE_ROWS, bragg.MAX_LINES))]
+Explanations = Annotated[FloatArray, ScratchOf((_EXPLANATIONS, _COLUMNS))]
+Trial = Annotated[FloatArray, ScratchOf((_COLUMNS,))]
 
-Lines = Annotated[FloatArray, ScratchOf((_LINE_ROWS, MAX_LINES))]
-Best = Annotated[FloatArray, ScratchOf((_BEST_ROWS, MAX_KNOWN_PHASES))]
-Found = Annotated[FloatArray, ScratchOf((_REFLECTIONS,))]
-
-# Entries of the array of limits, in the order in which the stage gives them.
-MAX_RELATIVE_WIDTH = 0
-MIN_SIGNIFICANCE = 1
-SATELLITE = 2
-WIDTH_SPREAD = 3
-TOLERANCE = 4
-TOLERANCE_SIGMAS = 5
-CENTRE_BY_FWHM = 6
-CENTRE_BY_Q = 7
-MIN_SCORE = 8
-MIN_MARGIN = 9
-MIN_MARGIN_TWO_LINES = 10
-DETECTION = 11
-MIN_SCORE_TWO_LINES = 12
-LIMITS = 13
-
-# ln of the range of lattice parameters that is thought possible beforehand.
-_LOG_LATTICE_RANGE = math.log(30.0)
-_ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
-# Spread of ln intensity of reflections about a smooth envelope.
-_LOG_HEIGHT_SPREAD = 1.3
-# Missing reflections beyond the last matched one cost this share of the others.
-_BEYOND_LAST = 0.1
-# Lattices this close are one.
-_SAME_LATTICE = 5e-4
-# Lobes of a form factor are broader than this share of their distance, and evenly spaced.
-_LOBE_WIDTH = 0.28
-_LOBE_EVEN = 0.7
-# The first of them is broader than this share of its q.
-_FIRST_LOBE = 0.1
-_NARROWEST_LOBE = 0.018
-# What is left beside a line is wider than it by this factor, or lower than this share of it and
-# closer than this share of its q.
-_FOOT_WIDTH = 1.4
-_FOOT_HEIGHT = 0.12
-_SATELLITE_REACH = 0.05
 # Height over its standard uncertainty of each of the two lines that name a phase.
 _BEYOND_DOUBT = 5.0
 # ln of how much fainter a third line must be where two name a phase.
 _FAINT = math.log(2.0)
-# A line that a phase leaves unexplained costs this much more than it would have gained.
-_UNEXPLAINED = 1.5
-# A reflection this close to a peak, in FWHM, cannot be told from it.
-_BLENDED = 0.9
+# Explanations this far behind the best, in log Bayes factor, are looked at no closer.
+_FAR_BEHIND = 6.0
+# What each line beyond the third adds to the score that chance reaches.
+_MORE_LINES = 2.5
+# ln of how many lattices less are tried for the few phases that two lines name.
+_FEWER_TRIALS = 7.0
+# Explanations this far behind the best are no candidates.
+_CANDIDATE = 3.0
+# Lattices that stand in a known ratio this well are related.
+_RELATED = 0.3
+# Lines left unexplained, of this significance, from which coexistence is tried.
+_LEFT_OVER = 2
+_CLEAR = 5.0
 
 
 @device_function
-def presence(rank):  # type: ignore[no-untyped-def]
-    """Probability that the reflection of this rank has intensity at all."""
-    if rank < 3:
-        return 0.97
-    if rank < 6:
-        return 0.95
-    return 0.92
-
-
-@device_function
-def kind_of(line, q, strongest, limits):  # type: ignore[no-untyped-def]
-    """Whether a fitted peak can be a Bragg line, by its own look: a LINE_... code.
-
-    Its fit ended well, it is significant and narrow, it is not cut off by an end of the curve,
-    and it is no satellite: below the strongest line in q and far below it in height.
-    """
-    status = line[table.STATUS]
-    if status not in (codes.FIT_CONVERGED, codes.FIT_SHAPE_AT_LIMIT):
-        return codes.LINE_NOT_FITTED
-    centre, fwhm, height = line[table.Q], line[table.FWHM], line[table.HEIGHT]
-    grow = math.sqrt(max(1.0, line[table.REDUCED_CHI2]))
-    if not height > limits[MIN_SIGNIFICANCE] * grow * line[table.HEIGHT_SIGMA]:
-        return codes.LINE_FAINT
-    if not fwhm < limits[MAX_RELATIVE_WIDTH] * centre:
-        return codes.LINE_BROAD
-    if centre - fwhm < q[0] or centre + fwhm > q[q.shape[0] - 1]:
-        return codes.LINE_AT_EDGE
-    if strongest[table.HEIGHT] == strongest[table.HEIGHT]:
-        below = centre < strongest[table.Q]
-        if below and height < limits[SATELLITE] * strongest[table.HEIGHT]:
-            return codes.LINE_SATELLITE
-    return codes.LINE_BRAGG
-
-
-@device_function
-def typical_width(peaks, n_peaks):  # type: ignore[no-untyped-def]
-    """FWHM of the Bragg line at the median, by counting; NaN without any."""
-    n = 0
-    for j in range(n_peaks):
-        if peaks[j, table.BRAGG] == 1.0:
-            n += 1
-    for j in range(n_peaks):
-        if peaks[j, table.BRAGG] == 1.0:
-            narrower = 0
-            equal = 0
-            for k in range(n_peaks):
-                if peaks[k, table.BRAGG] == 1.0:
-                    if peaks[k, table.FWHM] < peaks[j, table.FWHM]:
-                        narrower += 1
-                    elif peaks[k, table.FWHM] == peaks[j, table.FWHM]:
-                        equal += 1
-            if narrower <= (n - 1) // 2 < narrower + equal:
-                return peaks[j, table.FWHM]
-    return math.nan
-
-
-@device_function
-def next_above(peaks, n_peaks, j, limits):  # type: ignore[no-untyped-def]
-    """The significant peak that follows peak `j` in q; -1 without one."""
-    following = -1
-    for k in range(n_peaks):
-        grow = math.sqrt(max(1.0, peaks[k, table.REDUCED_CHI2]))
-        if (
-            peaks[k, table.Q] > peaks[j, table.Q]
-            and peaks[k, table.HEIGHT]
-            > limits[MIN_SIGNIFICANCE] * grow * peaks[k, table.HEIGHT_SIGMA]
-            and (following < 0 or peaks[k, table.Q] < peaks[following, table.Q])
-        ):
-            following = k
-    return following
-
-
-@device_function
-def are_oscillations(peaks, n_peaks, limits):  # type: ignore[no-untyped-def]
-    """Whether the peaks are the lobes of a form factor: equally spaced and as broad as that.
-
-    The lobes of a sphere follow each other at pi / R with a FWHM of about half of it; the orders
-    of a lamellar stack are equally spaced too, but narrow.
-    """
-    gaps = 0
-    broad = 0
-    similar = 0
-    widest = 0.0
-    for j in range(n_peaks):
-        if not peaks[j, table.HEIGHT] > limits[MIN_SIGNIFICANCE] * peaks[j, table.HEIGHT_SIGMA]:
-            continue
-        k = next_above(peaks, n_peaks, j, limits)
-        if k < 0:
-            continue
-        gap = peaks[k, table.Q] - peaks[j, table.Q]
-        gaps += 1
-        widest = max(widest, peaks[j, table.FWHM] / peaks[j, table.Q])
-        wide = max(peaks[k, table.FWHM], peaks[j, table.FWHM])
-        if wide > _LOBE_WIDTH * gap and wide > _NARROWEST_LOBE * peaks[j, table.Q]:
-            broad += 1
-        following = next_above(peaks, n_peaks, k, limits)
-        if following >= 0:
-            second = peaks[following, table.Q] - peaks[k, table.Q]
-            if _LOBE_EVEN * gap < second < gap / _LOBE_EVEN:
-                similar += 1
-    even = gaps >= 4 and similar >= 0.45 * (gaps - 1)
-    return even and broad >= 0.6 * gaps and widest > _FIRST_LOBE
-
-
-@device_function
-def is_foot(peaks, n_peaks, j):  # type: ignore[no-untyped-def]
-    """Whether a peak is what a fit has left beside a stronger line, or that line's satellite."""
-    fwhm = peaks[j, table.FWHM]
-    for k in range(n_peaks):
-        if peaks[k, table.BRAGG] != 1.0 or peaks[k, table.HEIGHT] <= peaks[j, table.HEIGHT]:
-            continue
-        distance = abs(peaks[k, table.Q] - peaks[j, table.Q])
-        if distance < fwhm and fwhm > _FOOT_WIDTH * peaks[k, table.FWHM]:
-            return True
-        reach = max(1.5 * fwhm, _SATELLITE_REACH * peaks[k, table.Q])
-        if distance < reach and peaks[j, table.HEIGHT] < _FOOT_HEIGHT * peaks[k, table.HEIGHT]:
-            return True
-    return False
-
-
-@device_function
-def mark_bragg(peaks, n_peaks, q, limits):  # type: ignore[no-untyped-def]
-    """Set the BRAGG column of every peak and return how many are lines."""
-    strongest = -1
-    # The strongest is sought among lines alone: a hump must not make satellites of them.
-    for j in range(n_peaks):
-        peaks[j, table.BRAGG] = kind_of(peaks[j], q, peaks[j], limits)
-        if peaks[j, table.BRAGG] == codes.LINE_BRAGG and (
-            strongest < 0 or peaks[j, table.HEIGHT] > peaks[strongest, table.HEIGHT]
-        ):
-            strongest = j
-    if strongest < 0:
-        return 0
-    for j in range(n_peaks):
-        peaks[j, table.BRAGG] = kind_of(peaks[j], q, peaks[strongest], limits)
-    if are_oscillations(peaks, n_peaks, limits):
-        for j in range(n_peaks):
-            if peaks[j, table.BRAGG] == codes.LINE_BRAGG:
-                peaks[j, table.BRAGG] = codes.LINE_LOBE
-        return 0
-    width = typical_width(peaks, n_peaks)
-    count = 0
-    for j in range(n_peaks):
-        if peaks[j, table.BRAGG] == codes.LINE_BRAGG:
-            ratio = peaks[j, table.FWHM] / width
-            if ratio > limits[WIDTH_SPREAD] or ratio * limits[WIDTH_SPREAD] < 1.0:
-                peaks[j, table.BRAGG] = codes.LINE_ODD_WIDTH
-            elif is_foot(peaks, n_peaks, j):
-                peaks[j, table.BRAGG] = codes.LINE_SATELLITE
-            else:
-                count += 1
-    return count
-
-
-@device_function
-def collect_lines(peaks, n_peaks, limits, lines):  # type: ignore[no-untyped-def]
-    """Fill the table of lines from the strongest Bragg peaks, sorted by q; return their number."""
-    count = 0
-    top = 0.0
-    for j in range(n_peaks):
-        if peaks[j, table.BRAGG] != 1.0:
-            continue
-        top = max(top, peaks[j, table.HEIGHT])
-        if count == MAX_LINES:
-            continue
-        # Peaks come strongest first, so a full table holds the strongest.
-        centre = peaks[j, table.Q]
-        place = count
-        while place > 0 and lines[_Q, place - 1] > centre:
-            for r in range(_LINE_ROWS):
-                lines[r, place] = lines[r, place - 1]
-            place -= 1
-        fwhm = peaks[j, table.FWHM]
-        grow = max(1.0, peaks[j, table.REDUCED_CHI2])
-        fitted = peaks[j, table.Q_SIGMA] ** 2 * grow + (limits[CENTRE_BY_FWHM] * fwhm) ** 2
-        lines[_Q, place] = centre
-        lines[_FIT_SIGMA, place] = math.sqrt(fitted)
-        lines[_MATCH_SIGMA, place] = math.sqrt(fitted + (limits[CENTRE_BY_Q] * centre) ** 2)
-        lines[_REACH, place] = min(
-            limits[TOLERANCE] * centre,
-            limits[TOLERANCE_SIGMAS] * lines[_MATCH_SIGMA, place],
-        )
-        lines[_SIGNIFICANCE, place] = peaks[j, table.HEIGHT] / (
-            math.sqrt(grow) * peaks[j, table.HEIGHT_SIGMA]
-        )
-        lines[_LOG_HEIGHT, place] = math.log(peaks[j, table.HEIGHT])
-        lines[_FWHM, place] = fwhm
-        count += 1
-    for j in range(count):
-        # A spurious peak is the rarer the stronger it is.
-        relative = math.exp(lines[_LOG_HEIGHT, j]) / top
-        lines[_RARITY, j] = 0.7 + 1.6 * math.sqrt(relative)
-    return count
-
-
-@device_function
-def assign(lines, count, positions, reflections, beta):  # type: ignore[no-untyped-def]
-    """Give each line the nearest reflection within tolerance, one to one; return the matches."""
-    matches = 0
-    k = 0
-    inverse = 1.0 / beta
-    for j in range(count):
-        s = lines[_Q, j] * inverse
-        while k + 1 < reflections and positions[k] + positions[k + 1] <= 2.0 * s:
-            k += 1
-        lines[_ASSIGNED, j] = -1.0
-        distance = abs(positions[k] - s)
-        if distance > lines[_REACH, j] * inverse:
-            continue
-        previous = j - 1
-        if previous >= 0 and lines[_ASSIGNED, previous] == k:
-            if abs(positions[k] - lines[_Q, previous] * inverse) <= distance:
-                continue
-            lines[_ASSIGNED, previous] = -1.0
-            matches -= 1
-        lines[_ASSIGNED, j] = k
-        matches += 1
-    return matches
-
-
-@device_function
-def fit_beta(lines, count, positions):  # type: ignore[no-untyped-def]
-    """Weighted least squares through the origin of q on s; return beta and its information."""
-    cross = 0.0
-    information = 0.0
-    for j in range(count):
-        k = int(lines[_ASSIGNED, j])
-        if k >= 0:
-            weight = 1.0 / (lines[_FIT_SIGMA, j] * lines[_FIT_SIGMA, j])
-            cross += weight * positions[k] * lines[_Q, j]
-            information += weight * positions[k] * positions[k]
-    return cross / information, information
-
-
-@device_function
-def expected_log_height(lines, count, centre):  # type: ignore[no-untyped-def]
-    """Return ln height of a reflection at `centre`, from the matched lines beside it."""
-    below = -1
-    above = -1
-    for j in range(count):
-        if lines[_ASSIGNED, j] >= 0.0:
-            if lines[_Q, j] <= centre:
-                below = j
-            elif above < 0:
-                above = j
-    if below < 0:
-        return lines[_LOG_HEIGHT, above]
-    if above < 0:
-        return lines[_LOG_HEIGHT, below]
-    share = (centre - lines[_Q, below]) / (lines[_Q, above] - lines[_Q, below])
-    return (1.0 - share) * lines[_LOG_HEIGHT, below] + share * lines[_LOG_HEIGHT, above]
-
-
-@device_function
-def missing_cost(rank, centre, lines, count, q, noise, limits):  # type: ignore[no-untyped-def]
-    """-ln of the probability that a reflection in range is not among the peaks."""
-    for j in range(count):
-        if abs(lines[_Q, j] - centre) < _BLENDED * lines[_FWHM, j]:
-            return 0.0
-    point = min(lower_bound(q, centre), q.shape[0] - 1)
-    limit = math.log(limits[DETECTION] * noise[point])
-    excess = (expected_log_height(lines, count, centre) - limit) / _LOG_HEIGHT_SPREAD
-    visible = 1.0 / (1.0 + math.exp(-1.7 * excess))
-    return -math.log(1.0 - presence(rank) * visible)
-
-
-@device_function
-def score_lattice(  # type: ignore[no-untyped-def]
-    lines, count, positions, reflections, beta, information, q, noise, limits, found, least
-):
-    """Log Bayes factor of a lattice against "all peaks are spurious".
-
-    A matched line gains the precision of its prediction over the range in which a spurious peak
-    could lie anywhere; a missing reflection costs ln(1 - p); the lattice parameter costs its
-    prior range over its posterior width, which makes dense sets of reflections pay by themselves.
-    Below `least` the sum is not carried on: what is left can only lower it.
-    """
-    low = q[0]
-    high = q[q.shape[0] - 1]
-    span = high - low
-    for k in range(reflections):
-        found[k] = 0.0
-    last = 0
-    score = 0.0
-    for j in range(count):
-        k = int(lines[_ASSIGNED, j])
-        if k < 0:
-            score -= _UNEXPLAINED * lines[_RARITY, j]
-            continue
-        found[k] = 1.0
-        last = max(last, k)
-        sigma = lines[_MATCH_SIGMA, j]
-        deviation = (lines[_Q, j] - beta * positions[k]) / sigma
-        score += math.log(span / (_ROOT_TWO_PI * sigma)) - 0.5 * deviation * deviation
-        score += lines[_RARITY, j] + math.log(presence(k))
-    # sigma_lnbeta with the tolerance for systematic errors of q in it.
-    relative = math.sqrt(1.0 / (information * beta * beta) + limits[CENTRE_BY_Q] ** 2)
-    score += math.log(_ROOT_TWO_PI * relative / _LOG_LATTICE_RANGE)
-    for k in range(reflections):
-        if score < least:
-            break
-        centre = beta * positions[k]
-        if found[k] == 0.0 and low < centre < high:
-            cost = missing_cost(k, centre, lines, count, q, noise, limits)
-            score -= cost if k < last else _BEYOND_LAST * cost
-    return score
-
-
-@device_function
-def mean_width(lines, count):  # type: ignore[no-untyped-def]
+def mean_width(lines, count, member):  # type: ignore[no-untyped-def]
     """Mean FWHM of the matched lines in 1/nm."""
     total = 0.0
     matches = 0
     for j in range(count):
-        if lines[_ASSIGNED, j] >= 0.0:
-            total += lines[_FWHM, j]
+        if lines[bragg.ASSIGNED + member, j] >= 0.0:
+            total += lines[bragg.FWHM, j]
             matches += 1
     return total / matches
 
@@ -422,115 +73,421 @@ def first_two_suffice(lines, count, first_two):  # type: ignore[no-untyped-def]
     others = -math.inf
     found = 0
     for j in range(count):
-        rank = lines[_ASSIGNED, j]
-        if 0.0 <= rank <= 1.0 and lines[_SIGNIFICANCE, j] > _BEYOND_DOUBT:
+        rank = lines[bragg.ASSIGNED, j]
+        if 0.0 <= rank <= 1.0 and lines[bragg.SIGNIFICANCE, j] > _BEYOND_DOUBT:
             found += 1
-            lowest = min(lowest, lines[_LOG_HEIGHT, j])
-        elif rank < 0.0:
-            others = max(others, lines[_LOG_HEIGHT, j])
+            lowest = min(lowest, lines[bragg.LOG_HEIGHT, j])
+        elif rank < 0.0 and lines[bragg.SURE, j] == 1.0:
+            others = max(others, lines[bragg.LOG_HEIGHT, j])
     return first_two and found == 2 and others < lowest - _FAINT
 
 
 @device_function
-def best_lattice(  # type: ignore[no-untyped-def]
-    lines, count, positions, reflections, first_two, broadest, candidates, q, noise, limits, found
-):
-    """Try the strongest and the lowest lines as each of a phase's first reflections.
-
-    Returns the score, beta and number of matches of the best; a score of -inf where no lattice
-    explains enough lines.
-    """
-    best_score = -math.inf
-    best_beta = math.nan
-    best_matches = 0
-    strongest = 0
-    for j in range(1, count):
-        if lines[_LOG_HEIGHT, j] > lines[_LOG_HEIGHT, strongest]:
-            strongest = j
-    for attempt in range(2):
-        base = strongest if attempt == 0 else 0
-        # Lattices that explain every line come up from any of them.
-        if attempt == 1 and (strongest == 0 or best_matches == count):
-            break
-        for k in range(min(candidates, reflections)):
-            beta = lines[_Q, base] / positions[k]
-            # A lattice that was found from another line needs no second look, nor does one that
-            # explains far less than the best.
-            if abs(beta - best_beta) < _SAME_LATTICE * beta:
-                continue
-            matches = assign(lines, count, positions, reflections, beta)
-            if matches < 2 or 3 * matches < 2 * best_matches:
-                continue
-            beta, information = fit_beta(lines, count, positions)
-            if abs(beta - best_beta) < _SAME_LATTICE * beta:
-                continue
-            if mean_width(lines, count) > broadest * beta:
-                continue
-            matches = assign(lines, count, positions, reflections, beta)
-            enough = first_two_suffice(lines, count, first_two)
-            if matches < 2 or (matches < 3 and not enough):
-                continue
-            beta, information = fit_beta(lines, count, positions)
-            least = limits[MIN_SCORE_TWO_LINES] if enough else limits[MIN_SCORE]
-            least = max(least, best_score)
-            score = score_lattice(
-                lines,
-                count,
-                positions,
-                reflections,
-                beta,
-                information,
-                q,
-                noise,
-                limits,
-                found,
-                least,
-            )
-            if score < least:
-                continue
-            if score > best_score:
-                best_score = score
-                best_beta = beta
-                best_matches = matches
-    return best_score, best_beta, best_matches
+def is_left(lines, j, members):  # type: ignore[no-untyped-def]
+    """Whether none of the first `members` phases explains a sure line."""
+    left = lines[bragg.SURE, j] == 1.0
+    for member in range(members):
+        left &= lines[bragg.ASSIGNED + member, j] < 0.0
+    return left
 
 
 @device_function
-def write_phase(  # type: ignore[no-untyped-def]
-    row, phase, score, beta, lines, count, positions, reflections, q, limits
-):
-    """Write a phase with its lattice parameter, and the reflections matched and missing."""
-    assign(lines, count, positions, reflections, beta)
-    beta, information = fit_beta(lines, count, positions)
-    matched = 0
-    matches = 0
-    chi2 = 0.0
+def bases(lines, count, members):  # type: ignore[no-untyped-def]
+    """Strongest and lowest line that is left unexplained; -1 without one."""
+    strongest = -1
+    lowest = -1
     for j in range(count):
-        k = int(lines[_ASSIGNED, j])
+        if is_left(lines, j, members):
+            if lowest < 0:
+                lowest = j
+            if strongest < 0 or lines[bragg.LOG_HEIGHT, j] > lines[bragg.LOG_HEIGHT, strongest]:
+                strongest = j
+    return strongest, lowest
+
+
+@device_function
+def copy_explanation(source, target):  # type: ignore[no-untyped-def]
+    """Copy a row of the table of explanations."""
+    for column in range(_COLUMNS):
+        target[column] = source[column]
+
+
+@device_function
+def best_lattice(  # type: ignore[no-untyped-def]
+    lines, count, sure, phase, known, curve, limits, trial, best
+):
+    """Try the strongest and the lowest lines as each of a phase's first reflections.
+
+    `best` becomes the best explanation by this phase alone; its score is -inf where no lattice
+    explains enough lines.
+    """
+    best[explain.SCORE] = -math.inf
+    best[explain.BETA] = math.nan
+    best_matches = 0
+    positions = known.positions[phase]
+    reflections = known.reflections[phase]
+    strongest, lowest = bases(lines, count, 0)
+    trial[explain.COUNT] = 1.0
+    trial[explain.PHASE] = phase
+    for attempt in range(2):
+        base = strongest if attempt == 0 else lowest
+        # Lattices that explain every line come up from any of them.
+        if attempt == 1 and (strongest == lowest or best_matches == sure):
+            break
+        for k in range(min(known.candidates[phase], reflections)):
+            beta = lines[bragg.CENTRE, base] / positions[k]
+            # A lattice that was found from another line needs no second look, nor does one that
+            # explains far less than the best.
+            if abs(beta - best[explain.BETA]) < explain.SAME_LATTICE * beta:
+                continue
+            matches = explain.assign(lines, count, 0, positions, reflections, beta)
+            if matches < 2 or 3 * matches < 2 * best_matches:
+                continue
+            beta, _ = explain.fit_beta(lines, count, 0, 1, positions)
+            if abs(beta - best[explain.BETA]) < explain.SAME_LATTICE * beta:
+                continue
+            if mean_width(lines, count, 0) > known.broadest[phase] * beta:
+                continue
+            matches = explain.assign(lines, count, 0, positions, reflections, beta)
+            enough = first_two_suffice(lines, count, known.first_two[phase])
+            # Two lines may be those of any phase, though they name only a few.
+            if matches < 2 or (matches < 3 and not enough and sure > 2):
+                continue
+            beta, _ = explain.fit_beta(lines, count, 0, 1, positions)
+            trial[explain.BETA] = beta
+            gained = explain.score(
+                lines,
+                count,
+                trial,
+                known,
+                curve,
+                limits,
+                False,
+                explain.UNEXPLAINED,
+                best[explain.SCORE],
+            )
+            if gained > best[explain.SCORE]:
+                copy_explanation(trial, best)
+                best_matches = matches
+
+
+@device_function
+def is_same(one, other):  # type: ignore[no-untyped-def]
+    """Whether two explanations are the same phases with the same lattices, in any order."""
+    members = int(one[explain.COUNT])
+    if members != int(other[explain.COUNT]):
+        return False
+    for i in range(members):
+        found = False
+        for j in range(members):
+            beta = one[explain.BETA + i]
+            found |= (
+                one[explain.PHASE + i] == other[explain.PHASE + j]
+                and abs(beta - other[explain.BETA + j]) < 2.0 * explain.SAME_LATTICE * beta
+            )
+        if not found:
+            return False
+    return True
+
+
+@device_function
+def insert_explanation(trial, beam, number):  # type: ignore[no-untyped-def]
+    """Put an explanation in its place in a beam, the best first; return how many there are."""
+    for place in range(number):
+        if is_same(trial, beam[place]):
+            if trial[explain.SCORE] > beam[place, explain.SCORE]:
+                copy_explanation(trial, beam[place])
+            return number
+    room = beam.shape[0]
+    if number == room and trial[explain.SCORE] <= beam[room - 1, explain.SCORE]:
+        return number
+    place = min(number, room - 1)
+    while place > 0 and beam[place - 1, explain.SCORE] < trial[explain.SCORE]:
+        copy_explanation(beam[place - 1], beam[place])
+        place -= 1
+    copy_explanation(trial, beam[place])
+    return min(number + 1, room)
+
+
+@device_function
+def assign_sure(lines, count, explanation, known):  # type: ignore[no-untyped-def]
+    """Assign the sure lines to every phase of an explanation."""
+    for member in range(int(explanation[explain.COUNT])):
+        phase = int(explanation[explain.PHASE + member])
+        explain.assign(
+            lines,
+            count,
+            member,
+            known.positions[phase],
+            known.reflections[phase],
+            explanation[explain.BETA + member],
+        )
+
+
+@device_function
+def two_suffice(lines, count, explanation, known):  # type: ignore[no-untyped-def]
+    """Whether two lines of its own name the last phase of an explanation.
+
+    They are its first two and it is known by these, or its lattice is related to another's.
+    """
+    member = int(explanation[explain.COUNT]) - 1
+    for other in range(member):
+        if explain.relation(explanation, other, member, known) > _RELATED:
+            return True
+    found = 0
+    for j in range(count):
+        if 0.0 <= lines[bragg.ASSIGNED + member, j] <= 1.0:
+            found += not explain.is_shared(lines, j, member, member + 1)
+    return known.first_two[int(explanation[explain.PHASE + member])] and found == 2
+
+
+@device_function
+def add_phase(  # type: ignore[no-untyped-def]
+    lines, count, given, phase, unexplained, known, curve, limits, trial, beam, number
+):
+    """Add a phase to an explanation, from the lines that it leaves; return the beam's new number.
+
+    The phase explains three lines that the others do not, or two where `two_suffice`.
+    """
+    member = int(given[explain.COUNT])
+    members = member + 1
+    for other in range(member):
+        if int(given[explain.PHASE + other]) == phase:
+            return number
+    positions = known.positions[phase]
+    reflections = known.reflections[phase]
+    strongest, lowest = bases(lines, count, member)
+    copy_explanation(given, trial)
+    trial[explain.COUNT] = members
+    trial[explain.PHASE + member] = phase
+    for attempt in range(2):
+        base = strongest if attempt == 0 else lowest
+        if base < 0 or (attempt == 1 and strongest == lowest):
+            break
+        for k in range(min(known.candidates[phase], reflections)):
+            beta = lines[bragg.CENTRE, base] / positions[k]
+            explain.assign(lines, count, member, positions, reflections, beta)
+            if explain.own_lines(lines, count, member, members) < 2:
+                continue
+            beta, _ = explain.fit_beta(lines, count, member, members, positions)
+            explain.assign(lines, count, member, positions, reflections, beta)
+            own = explain.own_lines(lines, count, member, members)
+            if own < 2:
+                continue
+            beta, _ = explain.fit_beta(lines, count, member, members, positions)
+            trial[explain.BETA + member] = beta
+            if own < 3 and not two_suffice(lines, count, trial, known):
+                continue
+            if mean_width(lines, count, member) > known.broadest[phase] * beta:
+                continue
+            explain.score(lines, count, trial, known, curve, limits, False, unexplained, -math.inf)
+            number = insert_explanation(trial, beam, number)
+    return number
+
+
+@device_function
+def add_phases(  # type: ignore[no-untyped-def]
+    lines, count, givens, n_given, unexplained, known, curve, limits, trial, beam
+):
+    """Fill a beam with the explanations of another, each with one more phase; return its number."""
+    number = 0
+    for one in range(n_given):
+        assign_sure(lines, count, givens[one], known)
+        for phase in range(known.prior.shape[0]):
+            if known.prior[phase] > -math.inf:
+                number = add_phase(
+                    lines,
+                    count,
+                    givens[one],
+                    phase,
+                    unexplained,
+                    known,
+                    curve,
+                    limits,
+                    trial,
+                    beam,
+                    number,
+                )
+    return number
+
+
+@device_function
+def clear_lines_left(lines, count, explanation, known):  # type: ignore[no-untyped-def]
+    """How many clear lines an explanation leaves."""
+    assign_sure(lines, count, explanation, known)
+    members = int(explanation[explain.COUNT])
+    left = 0
+    for j in range(count):
+        left += is_left(lines, j, members) and lines[bragg.SIGNIFICANCE, j] > _CLEAR
+    return left
+
+
+@device_function
+def assign_all(lines, count, explanation, known):  # type: ignore[no-untyped-def]
+    """Assign the sure lines to every phase of an explanation, doubtful ones to what is left."""
+    assign_sure(lines, count, explanation, known)
+    for member in range(int(explanation[explain.COUNT])):
+        phase = int(explanation[explain.PHASE + member])
+        explain.assign_doubtful(
+            lines,
+            count,
+            member,
+            known.positions[phase],
+            known.reflections[phase],
+            explanation[explain.BETA + member],
+        )
+
+
+@device_function
+def look_closer(lines, count, explanation, known, curve, limits):  # type: ignore[no-untyped-def]
+    """Score an explanation again: with doubtful peaks, and with looks at what is missing."""
+    assign_all(lines, count, explanation, known)
+    explain.score(
+        lines, count, explanation, known, curve, limits, True, explain.UNEXPLAINED, -math.inf
+    )
+
+
+@device_function
+def look_at_the_best(lines, count, known, curve, limits, explanations, total):  # type: ignore[no-untyped-def]
+    """Look closer at the explanations that are not far behind, and drop the others.
+
+    Returns the number of the best; -1 without one.
+    """
+    top = -math.inf
+    for one in range(total):
+        top = max(top, explanations[one, explain.SCORE])
+    best = -1
+    for one in range(total):
+        if not explanations[one, explain.SCORE] >= top - _FAR_BEHIND:
+            explanations[one, explain.SCORE] = -math.inf
+        elif explanations[one, explain.SCORE] > -math.inf:
+            look_closer(lines, count, explanations[one], known, curve, limits)
+            if best < 0 or explanations[one, explain.SCORE] > explanations[best, explain.SCORE]:
+                best = one
+    return best
+
+
+@device_function
+def write_phase(row, candidate, sure, explanation, member, lines, count, known, curve, limits):  # type: ignore[no-untyped-def]
+    """Write a phase with its lattice parameter, and the reflections matched and missing."""
+    phase = int(explanation[explain.PHASE + member])
+    members = int(explanation[explain.COUNT])
+    low, high = curve.q[0], curve.q[curve.q.shape[0] - 1]
+    positions = known.positions[phase]
+    beta, beta_sigma, offset, offset_sigma, chi2 = fit_lattice(
+        lines, count, member, members, positions
+    )
+    start = 0.0 if math.isnan(offset) else offset
+    matched = 0
+    unexplained = 0
+    for j in range(count):
+        k = int(lines[bragg.ASSIGNED + member, j])
         if k >= 0:
             matched |= 1 << k
-            matches += 1
-            chi2 += ((lines[_Q, j] - beta * positions[k]) / lines[_FIT_SIGMA, j]) ** 2
+        if is_left(lines, j, members):
+            unexplained |= 1 << int(lines[bragg.PEAK, j])
     missing = 0
-    for k in range(reflections):
-        centre = beta * positions[k]
-        if q[0] < centre < q[q.shape[0] - 1] and not matched >> k & 1:
+    for k in range(known.reflections[phase]):
+        centre = start + beta * positions[k]
+        if matched >> k & 1 or not low < centre < high:
+            continue
+        height, sigma = explain.look_between(lines, count, member, centre, curve)
+        if height > limits[bragg.EXPECTED_SIGNIFICANCE] * sigma:
+            matched |= 1 << k
+        else:
             missing |= 1 << k
-    grow = math.sqrt(max(1.0, chi2 / (matches - 1)))
     lattice = 2.0 * math.pi / beta
+    for column in range(table.PHASE_COLUMNS):
+        row[column] = math.nan
     row[table.PHASE] = phase
     row[table.LATTICE] = lattice
-    row[table.LATTICE_SIGMA] = lattice * grow / (math.sqrt(information) * beta)
-    row[table.SCORE] = score
+    row[table.LATTICE_SIGMA] = lattice * beta_sigma / beta
+    row[table.SCORE] = explanation[explain.SCORE]
     row[table.MATCHED] = matched
     row[table.MISSING] = missing
-    for column in range(table.MISSING + 1, table.PHASE_COLUMNS):
-        row[column] = math.nan
+    row[table.UNEXPLAINED] = unexplained
+    row[table.CANDIDATE] = candidate
+    row[table.PROBABILITY] = sure
+    row[table.OFFSET] = offset
+    row[table.OFFSET_SIGMA] = offset_sigma
+    row[table.LINES_CHI2] = chi2
+
+
+@device_function
+def sure_lines(lines, count):  # type: ignore[no-untyped-def]
+    """How many of the lines are sure."""
+    sure = 0
+    for j in range(count):
+        sure += lines[bragg.SURE, j] == 1.0
+    return sure
+
+
+@device_function
+def conclude(  # type: ignore[no-untyped-def]
+    lines, count, total, known, curve, limits, explanations, phases, n_phases, verdict, margin
+):
+    """Write the best explanations and the verdict on them."""
+    scores = explanations[:, explain.SCORE]
+    best = 0
+    for one in range(total):
+        if scores[one] > scores[best]:
+            best = one
+    top = scores[best]
+    if not top > 0.0:
+        return
+    assign_all(lines, count, explanations[best], known)
+    members = int(explanations[best, explain.COUNT])
+    seen = explanations[best, explain.SEEN]
+    first_two = known.first_two[int(explanations[best, explain.PHASE])]
+    if seen < 3.0 and not first_two_suffice(lines, count, first_two):
+        return
+    chance = limits[bragg.MIN_SCORE] + _MORE_LINES * max(0, sure_lines(lines, count) - 3)
+    if seen < 3.0:
+        chance -= _FEWER_TRIALS
+    lead = lead_over(scores, total, best, chance)
+    sure = probability(lead, seen, members)
+    # What the best leaves is shared out among the others by their odds.
+    share = (1.0 - sure) * math.exp(lead)
+    identified = lead >= limits[bragg.MIN_MARGIN] and sure >= limits[bragg.MIN_PROBABILITY]
+    verdict[0] = table.VERDICT_IDENTIFIED if identified else table.VERDICT_AMBIGUOUS
+    margin[0] = lead
+    rows = 0
+    for candidate in range(3):
+        if candidate > 0:
+            best = 0
+            for one in range(total):
+                if scores[one] > scores[best]:
+                    best = one
+            if identified or not scores[best] > top - _CANDIDATE:
+                break
+            members = int(explanations[best, explain.COUNT])
+            sure = share * math.exp(scores[best] - top)
+            assign_all(lines, count, explanations[best], known)
+        if rows + members > table.MAX_PHASES:
+            break
+        for member in range(members):
+            write_phase(
+                phases[rows],
+                candidate,
+                sure,
+                explanations[best],
+                member,
+                lines,
+                count,
+                known,
+                curve,
+                limits,
+            )
+            rows += 1
+        scores[best] = -math.inf
+    n_phases[0] = rows
 
 
 @curve_kernel
 def index_phase(
     q: Row,
+    residual: Row,
+    sigma: Row,
     noise: Row,
     peaks: Rows,
     n_peaks: PerCurve,
@@ -540,95 +497,98 @@ def index_phase(
     first_two: Shared,
     broadest: Shared,
     prior: Shared,
+    related: Shared,
     limits: Shared,
     phases: Rows,
     n_phases: Output,
     verdict: Output,
     margin: Output,
     lines: Lines,
-    best: Best,
-    found: Found,
+    explanations: Explanations,
+    trial: Trial,
 ) -> None:
     """Score every phase against the peaks of a curve and conclude.
 
-    q : (points,) float64, 1/nm
-    noise : (points,) float64, standard uncertainty of the curve that was searched
-    positions : (phases, reflections) float64, s of each reflection: q = 2 pi s / lattice
-    reflections, candidates : (phases,) int64, how many there are, and how many of them a base
-        line is tried as
-    first_two : (phases,) bool, whether the first two reflections alone can name the phase
-    broadest : (phases,) float64, largest mean FWHM of the lines over 2 pi / lattice
-    prior : (phases,) float64, ln of the prior weight; -inf leaves a phase out
+    q, residual, sigma, noise : (points,) float64, see `lattice_score.Curve`
+    positions, reflections, candidates, first_two, broadest, prior, related : see
+        `lattice_score.Known`
     limits : (LIMITS,) float64
     """
-    known = positions.shape[0]
+    curve = explain.Curve(q, residual, sigma, noise)
+    known = explain.Known(positions, reflections, candidates, first_two, broadest, prior, related)
+    n_known = prior.shape[0]
     n_phases[0] = 0
     margin[0] = math.nan
-    if mark_bragg(peaks, n_peaks, q, limits) == 0:
+    if bragg.mark_bragg(peaks, n_peaks, q, limits) == 0:
         verdict[0] = table.VERDICT_NONE
         return
     verdict[0] = table.VERDICT_UNINDEXED
-    count = collect_lines(peaks, n_peaks, limits, lines)
-    if count < 2:
+    count, sure = bragg.collect_lines(peaks, n_peaks, limits, lines)
+    if sure < 2:
         return
 
-    for phase in range(known):
-        best[_SCORE, phase] = -math.inf
+    for phase in range(n_known):
+        explanations[phase, explain.SCORE] = -math.inf
         if prior[phase] > -math.inf:
-            score, beta, matches = best_lattice(
-                lines,
-                count,
-                positions[phase],
-                reflections[phase],
-                first_two[phase],
-                broadest[phase],
-                candidates[phase],
-                q,
-                noise,
-                limits,
-                found,
+            best_lattice(
+                lines, count, sure, phase, known, curve, limits, trial, explanations[phase]
             )
-            best[_SCORE, phase] = score + prior[phase]
-            best[_BETA, phase] = beta
-            best[_MATCHES, phase] = matches
-
-    runner_up = 0.0
-    for rank in range(3):
-        chosen = 0
-        for phase in range(known):
-            if best[_SCORE, phase] > best[_SCORE, chosen]:
-                chosen = phase
-        score = best[_SCORE, chosen]
-        if score == -math.inf:
-            break
-        if rank == 0:
-            top_score = score
-            top_matches = best[_MATCHES, chosen]
-        elif rank == 1:
-            runner_up = score
-        write_phase(
-            phases[rank],
-            chosen,
-            score,
-            best[_BETA, chosen],
+    best = look_at_the_best(lines, count, known, curve, limits, explanations, n_known)
+    total = n_known
+    left = sure
+    if best >= 0:
+        left = clear_lines_left(lines, count, explanations[best], known)
+    if left >= _LEFT_OVER and sure >= 4:
+        firsts = explanations[n_known : n_known + _BEAM]
+        seconds = explanations[n_known + _BEAM : n_known + 2 * _BEAM]
+        seconds[0, explain.COUNT] = 0.0
+        n_first = add_phases(lines, count, seconds, 1, 0.0, known, curve, limits, trial, firsts)
+        n_second = add_phases(
             lines,
             count,
-            positions[chosen],
-            reflections[chosen],
-            q,
+            firsts,
+            n_first,
+            explain.UNEXPLAINED,
+            known,
+            curve,
             limits,
+            trial,
+            seconds,
         )
-        phases[rank, table.CANDIDATE] = rank
-        best[_SCORE, chosen] = -math.inf
-        n_phases[0] = rank + 1
-    if n_phases[0] == 0:
-        return
-    margin[0] = top_score - max(runner_up, 0.0)
-    needed = limits[MIN_MARGIN] if top_matches > 2 else limits[MIN_MARGIN_TWO_LINES]
-    if margin[0] >= needed:
-        verdict[0] = table.VERDICT_IDENTIFIED
-        n_phases[0] = 1
-        return
-    verdict[0] = table.VERDICT_AMBIGUOUS
-    while top_score - phases[n_phases[0] - 1, table.SCORE] >= needed:
-        n_phases[0] -= 1
+        if n_second > 0:
+            # Pairs take the place of what they were made from; triples follow them.
+            for one in range(n_second):
+                copy_explanation(seconds[one], firsts[one])
+            total = n_known + n_second
+            if clear_lines_left(lines, count, firsts[0], known) >= _LEFT_OVER:
+                n_third = add_phases(
+                    lines,
+                    count,
+                    firsts,
+                    min(n_second, 3),
+                    explain.UNEXPLAINED,
+                    known,
+                    curve,
+                    limits,
+                    trial,
+                    seconds,
+                )
+                for one in range(n_third):
+                    copy_explanation(seconds[one], explanations[total])
+                    total += 1
+            for one in range(n_known, total):
+                look_closer(lines, count, explanations[one], known, curve, limits)
+
+    conclude(
+        lines,
+        count,
+        total,
+        known,
+        curve,
+        limits,
+        explanations,
+        phases,
+        n_phases,
+        verdict,
+        margin,
+    )

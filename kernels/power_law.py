@@ -21,8 +21,9 @@ _ROBUST_ROUNDS = 20
 _TOO_HIGH = 2.5
 # Median of |x| of a normal variable with unit standard deviation.
 _NORMAL = 0.6744897501960817
-# Exponent that a fit starts from: smooth surfaces scatter with 4, mass fractals below 3.
-_START = 3.0
+# Exponents that a fit may start from: smooth surfaces scatter with 4, mass fractals below 3; at
+# wide angles the curve rises towards the halo of the solvent, and from 3 the fit ends elsewhere.
+_STARTS = (3.0, 1.0, -1.0, -3.0)
 # Fewer points do not tell the parameters from each other.
 _LEAST_POINTS = 8
 
@@ -145,6 +146,19 @@ def fit_power_law(log_q, intensity, weight, a, with_constant, power):  # type: i
 
 
 @device_function
+def best_start(log_q, intensity, weight, with_constant, power):  # type: ignore[no-untyped-def]
+    """Return the one of the exponents to start from that fits best as it is."""
+    best = _STARTS[0]
+    least = math.inf
+    for start in _STARTS:
+        _, _, chi2, _, _ = evaluate(log_q, intensity, weight, start, with_constant, power)
+        if chi2 < least:
+            best = start
+            least = chi2
+    return best
+
+
+@device_function
 def leave_out_peaks(log_q, intensity, sigma, weight, a, b, c, power):  # type: ignore[no-untyped-def]
     """Give weight zero to points far above a fit, 1/sigma^2 to the others.
 
@@ -186,7 +200,7 @@ def power_law(
     weight: Scratch,
     power: Scratch,
 ) -> None:
-    """Subtract `share` times b q^-a + c, fitted by weighted least squares from a = 3.
+    """Subtract `share` times b q^-a + c, fitted by weighted least squares.
 
     With `robust`, points far above the fit are left out and the fit repeated until their set
     stays the same: peaks stand on the background. Where the fit fails nothing is subtracted.
@@ -201,7 +215,8 @@ def power_law(
     for i in range(points):
         log_q[i] -= middle
         weight[i] = 1.0 / (sigma[i] * sigma[i])
-    a, b, c, converged = fit_power_law(log_q, intensity, weight, _START, with_constant, power)
+    start = best_start(log_q, intensity, weight, with_constant, power)
+    a, b, c, converged = fit_power_law(log_q, intensity, weight, start, with_constant, power)
     # Peaks can keep the first fit from converging; without them it may.
     rounds = _ROBUST_ROUNDS if robust and math.isfinite(b) and math.isfinite(c) else 0
     for _ in range(rounds):

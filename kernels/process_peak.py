@@ -90,7 +90,6 @@ def write_fit(line, workspace, origin, unit, chi2, points):  # type: ignore[no-u
     line[table.HEIGHT] = height
     line[table.HEIGHT_SIGMA] = math.sqrt(c[fit.HEIGHT * n + fit.HEIGHT])
     line[table.AREA] = unit * fit.profile_area(height, fwhm, eta)
-    line[table.AREA_SIGMA] = unit * math.sqrt(max(0.0, fit.area_variance(height, fwhm, eta, c)))
     line[table.ETA] = eta
     eta_variance = c[fit.ETA * n + fit.ETA]
     line[table.ETA_SIGMA] = math.sqrt(eta_variance) if eta_variance > 0.0 else math.nan
@@ -98,22 +97,55 @@ def write_fit(line, workspace, origin, unit, chi2, points):  # type: ignore[no-u
     line[table.SLOPE] = p[fit.SLOPE] / unit
     free = n - 1 if fixed else n
     line[table.REDUCED_CHI2] = chi2 / (points - free)
+    fit.release_eta(workspace)
+    variance = fit.area_variance(height, fwhm, eta, c, n, (fit.HEIGHT, fit.FWHM, fit.ETA))
+    line[table.AREA_SIGMA] = unit * math.sqrt(max(0.0, variance))
 
 
 @device_function
-def subtract(q, line, residual, search):  # type: ignore[no-untyped-def]
-    """Take the fitted profile, without its straight line, away from both curves."""
+def profile_row(q, line, profile):  # type: ignore[no-untyped-def]
+    """Fill the profile of a fitted peak, without its straight line, where it is not negligible.
+
+    q, profile : (points,) float64
+
+    Returns
+    -------
+    first, last
+        The points that were filled.
+    """
     centre, fwhm, eta = line[table.Q], line[table.FWHM], line[table.ETA]
     height = line[table.HEIGHT]
+    below = 1.0
+    if line[table.ASYMMETRY] != 0.0:
+        below = 2.0 / (1.0 + math.exp(line[table.ASYMMETRY]))
     first = lower_bound(q, centre - _SUBTRACT_REACH * fwhm)
     last = lower_bound(q, centre + _SUBTRACT_REACH * fwhm)
-    inverse = 2.0 / fwhm
-    for i in range(first, last):
-        u = (q[i] - centre) * inverse
+    inverse_below = 2.0 / (fwhm * below)
+    inverse_above = 2.0 / (fwhm * (2.0 - below))
+    near = q[first:last]
+    filled = profile[first:last]
+    for i in range(near.shape[0]):
+        away = near[i] - centre
+        u = away * (inverse_below if away < 0.0 else inverse_above)
         u2 = u * u
-        profile = height * (eta / (1.0 + u2) + (1.0 - eta) * exp_minus(_LN2 * u2))
-        residual[i] -= profile
-        search[i] -= profile
+        filled[i] = height * (eta / (1.0 + u2) + (1.0 - eta) * exp_minus(_LN2 * u2))
+    return first, last
+
+
+@device_function
+def subtract(q, line, residual, search, profile):  # type: ignore[no-untyped-def]
+    """Take the fitted profile, without its straight line, away from both curves."""
+    first, last = profile_row(q, line, profile)
+    for i in range(first, last):
+        residual[i] -= profile[i]
+        search[i] -= profile[i]
+
+
+@device_function
+def is_drawn(line):  # type: ignore[no-untyped-def]
+    """Whether a peak has a profile; a fit that ran away from what was seen must tear no hole."""
+    seen = max(line[table.VALUE], line[table.PROMINENCE])
+    return 0.0 < line[table.HEIGHT] < 10.0 * seen
 
 
 @device_function
@@ -256,6 +288,5 @@ def process_peak(
             table.ETA_SIGMA,
         ):
             line[column] *= grow
-    # A fit that ran away from what was seen must not tear a hole.
-    if 0.0 < line[table.HEIGHT] < 10.0 * max(top, line[table.PROMINENCE]):
-        subtract(q, line, residual, search)
+    if is_drawn(line):
+        subtract(q, line, residual, search, x)

@@ -35,7 +35,11 @@ WORKSPACE = 8 * PARAMETERS + 4 * _SQUARE
 # Where they begin. (A function on a GPU cannot return a slice.)
 LOWER = 2 * PARAMETERS
 UPPER = 3 * PARAMETERS
-COVARIANCE = 8 * PARAMETERS + 3 * _SQUARE
+_PINNED = 6 * PARAMETERS
+_MATRIX = 8 * PARAMETERS
+_FACTOR = _MATRIX + _SQUARE
+_TRIAL_MATRIX = _MATRIX + 2 * _SQUARE
+COVARIANCE = _MATRIX + 3 * _SQUARE
 Workspace = Annotated[FloatArray, ScratchOf((WORKSPACE,))]
 
 _LN2 = math.log(2.0)
@@ -214,11 +218,11 @@ def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-
     upper = workspace[UPPER : UPPER + n]
     gradient = workspace[4 * n : 5 * n]
     step = workspace[5 * n : 6 * n]
-    pinned = workspace[6 * n : 7 * n]
+    pinned = workspace[_PINNED : _PINNED + n]
     trial_gradient = workspace[7 * n : 8 * n]
-    matrix = workspace[8 * n : 8 * n + _SQUARE]
-    factor = workspace[8 * n + _SQUARE : 8 * n + 2 * _SQUARE]
-    trial_matrix = workspace[8 * n + 2 * _SQUARE : COVARIANCE]
+    matrix = workspace[_MATRIX:_FACTOR]
+    factor = workspace[_FACTOR:_TRIAL_MATRIX]
+    trial_matrix = workspace[_TRIAL_MATRIX:COVARIANCE]
     covariance = workspace[COVARIANCE:WORKSPACE]
 
     damping = 1e-3
@@ -252,7 +256,11 @@ def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-
         predicted += expected
         unit = max(1.0, chi2 / x.shape[0])
         if expected < _CONVERGED * unit and damping < 1e-2:
+            # The last step needs no other look: what it changes is below rounding.
             status = codes.FIT_CONVERGED
+            for i in range(n):
+                p[i] = trial[i]
+            break
         # Steps are rarely refused: the equations come with chi-squared, in one pass.
         gaussian_row(x, trial, gaussians)
         trial_chi2 = normal_equations(x, y, weight, trial, trial_matrix, trial_gradient, gaussians)
@@ -267,14 +275,13 @@ def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-
             # H.B. Nielsen (1999): the better the model predicted, the less damping.
             damping = max(damping * max(0.1, 1.0 - gain * gain * gain), 1e-12)
             growth = 2.0
-        elif status != codes.FIT_CONVERGED:
+        else:
             damping *= growth
             growth *= 2.0
             if damping > 1e12:
                 # No step in any direction lowers chi-squared: this is the minimum to rounding.
                 status = codes.FIT_CONVERGED
-        if status == codes.FIT_CONVERGED:
-            break
+                break
     if status == codes.FIT_NOT_CONVERGED and expected < _NEARLY_CONVERGED * unit:
         status = codes.FIT_CONVERGED
     if status != codes.FIT_SINGULAR and not invert(matrix, pinned, factor, step, covariance):
@@ -305,25 +312,45 @@ def invert(matrix, pinned, factor, column, covariance):  # type: ignore[no-untyp
 
 
 @device_function
+def release_eta(workspace):  # type: ignore[no-untyped-def]
+    """Let the covariance be that with eta free, where a fit has pinned it at a limit.
+
+    With the shape taken for known an area would look far better known than it is.
+    """
+    pinned = workspace[_PINNED : _PINNED + PARAMETERS]
+    kept = pinned[ETA]
+    if kept != 0.0 and workspace[LOWER + ETA] < workspace[UPPER + ETA]:
+        pinned[ETA] = 0.0
+        matrix = workspace[_MATRIX:_FACTOR]
+        factor = workspace[_FACTOR:_TRIAL_MATRIX]
+        column = workspace[5 * PARAMETERS : 6 * PARAMETERS]
+        invert(matrix, pinned, factor, column, workspace[COVARIANCE:WORKSPACE])
+        pinned[ETA] = kept
+
+
+@device_function
 def profile_area(height, fwhm, eta):  # type: ignore[no-untyped-def]
     """Area under a pseudo-Voigt: height fwhm (eta pi/2 + (1 - eta) sqrt(pi / ln 2) / 2)."""
     return height * fwhm * (eta * _AREA_LORENTZIAN + (1.0 - eta) * _AREA_GAUSSIAN)
 
 
 @device_function
-def area_variance(height, fwhm, eta, covariance):  # type: ignore[no-untyped-def]
-    """Variance of `profile_area` from the covariance of height, FWHM and eta."""
+def area_variance(height, fwhm, eta, covariance, side, places):  # type: ignore[no-untyped-def]
+    """Variance of `profile_area` from the covariance of height, FWHM and eta.
+
+    covariance : rows of `side` numbers; places : of height, FWHM and eta among them
+    """
     shape = eta * _AREA_LORENTZIAN + (1.0 - eta) * _AREA_GAUSSIAN
     by_height = fwhm * shape
     by_fwhm = height * shape
     by_eta = height * fwhm * (_AREA_LORENTZIAN - _AREA_GAUSSIAN)
     c = covariance
-    n = PARAMETERS
+    h, w, e = places
     return (
-        by_height * by_height * c[HEIGHT * n + HEIGHT]
-        + by_fwhm * by_fwhm * c[FWHM * n + FWHM]
-        + by_eta * by_eta * c[ETA * n + ETA]
-        + 2.0 * by_height * by_fwhm * c[HEIGHT * n + FWHM]
-        + 2.0 * by_height * by_eta * c[HEIGHT * n + ETA]
-        + 2.0 * by_fwhm * by_eta * c[FWHM * n + ETA]
+        by_height * by_height * c[h * side + h]
+        + by_fwhm * by_fwhm * c[w * side + w]
+        + by_eta * by_eta * c[e * side + e]
+        + 2.0 * by_height * by_fwhm * c[h * side + w]
+        + 2.0 * by_height * by_eta * c[h * side + e]
+        + 2.0 * by_fwhm * by_eta * c[w * side + e]
     )

@@ -37,22 +37,37 @@ def smooth_into(values, half, smoothed):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def compress(values, shift):  # type: ignore[no-untyped-def]
-    """ln(ln(sqrt(y + 1) + 1) + 1) of y = value - shift, in place."""
+def counts_a_unit(intensity, sigma):  # type: ignore[no-untyped-def]
+    """Return how many detector counts make one unit of the intensity, as sigma says.
+
+    The variance of counts is their number. Without sigma the unit is taken as a count.
+    """
+    total = variance = 0.0
+    for i in range(intensity.shape[0]):
+        total += abs(intensity[i])
+        variance += sigma[i] * sigma[i]
+    counts = total / variance
+    # Written so that NaN fails.
+    return counts if 0.0 < counts < math.inf else 1.0
+
+
+@device_function
+def compress(values, shift, counts):  # type: ignore[no-untyped-def]
+    """ln(ln(sqrt(y + 1) + 1) + 1) of y = (value - shift) counts, in place."""
     for i in range(values.shape[0]):
-        values[i] = log_poly(math.sqrt(values[i] - shift + 1.0) + 1.0) + 1.0
+        values[i] = log_poly(math.sqrt((values[i] - shift) * counts + 1.0) + 1.0) + 1.0
     for i in range(values.shape[0]):
         values[i] = log_poly(values[i])
 
 
 @device_function
-def expand(values, shift):  # type: ignore[no-untyped-def]
+def expand(values, shift, counts):  # type: ignore[no-untyped-def]
     """Undo `compress`, in place."""
     for i in range(values.shape[0]):
         values[i] = exp_poly(values[i]) - 1.0
     for i in range(values.shape[0]):
         root = exp_poly(values[i]) - 1.0
-        values[i] = root * root - 1.0 + shift
+        values[i] = (root * root - 1.0) / counts + shift
 
 
 @device_function
@@ -78,6 +93,7 @@ def clip(before, after, half):  # type: ignore[no-untyped-def]
 @curve_kernel
 def snip(
     intensity: Row,
+    sigma: Row,
     background: Row,
     max_half_window: Shared,
     decreasing: Shared,
@@ -91,17 +107,20 @@ def snip(
     Clips with half windows from `max_half_window` down to 1 (or up, without `decreasing`), on
     ln(ln(sqrt(y + 1) + 1) + 1) with `transform`, after a centred mean of 2 smooth + 1 points.
     A window that reaches over an end clips nothing: the first and the last point are background.
-    Intensities below zero are shifted up to it for the transform, so that y >= 0.
+    For the transform y is in detector counts, as sigma says, so that the unit of the intensity
+    changes nothing; intensities below zero are shifted up to it, so that y >= 0.
 
-    intensity, background : (points,) float64, the curve's own unit; background adds up
+    intensity, sigma, background : (points,) float64, the curve's own unit; background adds up
     """
     points = intensity.shape[0]
     smooth_into(intensity, smooth, one)
     shift = 0.0
+    counts = 1.0
     if transform:
+        counts = counts_a_unit(intensity, sigma)
         for i in range(points):
             shift = min(shift, one[i])
-        compress(one, shift)
+        compress(one, shift, counts)
     for i in range(points):
         two[i] = one[i]
     widest = min(max_half_window, (points - 1) // 2)
@@ -115,7 +134,7 @@ def snip(
         flipped = not flipped
     clipped = two if flipped else one
     if transform:
-        expand(clipped, shift)
+        expand(clipped, shift, counts)
     for i in range(points):
         background[i] += clipped[i]
         intensity[i] -= clipped[i]

@@ -27,6 +27,7 @@ BLANK_MISMATCH = 1 << 21
 TIMED_OUT = 1 << 22
 CANCELLED = 1 << 23
 DROPPED = 1 << 24
+BLANK_UNSCALED = 1 << 25
 
 FIRST_FAILURE = UNREADABLE
 FAILURES = (
@@ -39,6 +40,7 @@ FAILURES = (
     | TIMED_OUT
     | CANCELLED
     | DROPPED
+    | BLANK_UNSCALED
 )
 # Remarks on the search for peaks: they are made anew when it is.
 SEARCH_REMARKS = PEAKS_TRUNCATED | INSERTION_REFUSED

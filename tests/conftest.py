@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from gpusaxs.tables import Tables
 
 # Half of what is usual: other examples are drawn in every run. Tests that need more say so. How
 # long an example takes is up to what else runs.
@@ -21,3 +26,45 @@ def measured() -> Path:
     if not MEASURED.is_dir():
         pytest.skip("the measured curves (../shared/data) are not here")
     return MEASURED
+
+
+@pytest.fixture(scope="session")
+def tables_of_curves() -> Callable[[Sequence[Mapping[str, Any]]], Tables]:
+    """Build the tables of results out of what is said of each curve.
+
+    A curve has an id, a verdict, columns of the samples, ``lines`` (q of Bragg lines, or
+    dictionaries of what the table of peaks has) and ``phases`` (names with lattice parameters, or
+    dictionaries).
+    """
+    import pyarrow as pa
+
+    from gpusaxs.tables import PEAKS, PHASE_ROWS, SAMPLES, Tables
+
+    def build(curves: Sequence[Mapping[str, Any]]) -> Tables:
+        samples, peaks, phases = [], [], []
+        for number, curve in enumerate(curves):
+            about = {"id": f"curve_{number}", "verdict": "none"} | dict(curve)
+            same = {"id": about["id"]}
+            for line in about.pop("lines", ()):
+                known = line if isinstance(line, dict) else {"q": line}
+                q = known["q"]
+                fitted = {"q_sigma": 1e-4 * q, "fwhm": 0.01 * q, "height": 1.0, "bragg": True}
+                peaks.append(same | fitted | known)
+            for match in about.pop("phases", ()):
+                known = (
+                    match
+                    if isinstance(match, dict)
+                    else dict(zip(("phase", "lattice"), match, strict=True))
+                )
+                phases.append(same | {"candidate": 0, "lattice_sigma": 1e-3} | known)
+            samples.append(about)
+        schema = SAMPLES
+        for name in {name for row in samples for name in row} - set(schema.names):
+            schema = schema.append(pa.field(name, pa.scalar(samples[0][name]).type))
+        return Tables(
+            pa.Table.from_pylist(samples, schema),
+            pa.Table.from_pylist(peaks, PEAKS),
+            pa.Table.from_pylist(phases, PHASE_ROWS),
+        )
+
+    return build

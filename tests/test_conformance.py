@@ -28,8 +28,8 @@ VARIANTS = {
         "filter.method=moving_average",
         "process_peak.scale_uncertainties=true",
     ),
-    "median in place of the curve": (
-        "background.mode=none",
+    "arpls and the median in place of the curve": (
+        "background.mode=arpls",
         "filter.method=median",
         "filter.replace=true",
         "find_peak.distance=3.0",
@@ -75,12 +75,12 @@ def bits(values):
     return np.where(np.isnan(values), np.nan, values).view(np.int64)
 
 
-def computed(samples, backend=None, settings=()):
+def computed(samples, backend=None, settings=(), pipeline="standard"):
     """Bits of everything that is computed for each curve, by its id."""
     backend = backend or NumpyBackend(1)
     batch = SampleBatch.from_samples(samples, backend)
     lengths = batch.stop.copy()
-    Runtime(backend, pipeline=Pipeline.load("standard").with_settings(settings)).run_on(batch)
+    Runtime(backend, pipeline=Pipeline.load(pipeline).with_settings(settings)).run_on(batch)
     found = {}
     for row, (name, length) in enumerate(zip(batch.ids, lengths, strict=True)):
         whole = {array: getattr(batch, array)[row] for array in POINT_ARRAYS}
@@ -91,6 +91,8 @@ def computed(samples, backend=None, settings=()):
             if array in USED:
                 values = values[: getattr(batch, USED[array])[row]]
             arrays[array] = bits(values)
+        for stage, numbers in batch.numbers.items():
+            arrays[stage] = bits(numbers[row])
         found[name] = arrays
     return found
 
@@ -175,6 +177,16 @@ def test_other_kernels_give_the_same_bits_alone_and_in_a_shuffled_batch(
     for sample in few:
         expected |= computed([sample], settings=settings)
     assert_same(computed(shuffled(few), NumpyBackend(3), settings), expected)
+
+
+def test_numbers_of_curves_are_the_same_bits_alone_and_in_a_shuffled_batch(samples, monkeypatch):
+    monkeypatch.setattr(numpy_backend, "CHUNK", 5)
+    few = samples[::2]
+    expected = {}
+    for sample in few:
+        expected |= computed([sample], pipeline="solution")
+    assert {"guinier", "porod", "kratky"} <= set(next(iter(expected.values())))
+    assert_same(computed(shuffled(few), NumpyBackend(3), pipeline="solution"), expected)
 
 
 @pytest.mark.parametrize("block_points", [1, 2500, 10**7])

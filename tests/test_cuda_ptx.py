@@ -19,11 +19,18 @@ from gpusaxs.io.nxcansas_writer import write_stack
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.simulate import simulate
+from gpusaxs.stages.find_peak import FindPeak
+from gpusaxs.stages.noise import Noise
+from gpusaxs.stages.process_peak import ProcessPeak
+from gpusaxs.stages.refine import Refine
 
 MOST_LOCAL_BYTES = 1024
 COPY_ALONE = {"restart_search"}
 CAPABILITIES = [(8, 0), (9, 0), (10, 0)]
+REFINED = Pipeline(stages=(Noise(), FindPeak(), ProcessPeak(), Refine()))
 REPLACED = ("cut.trim_edges=true", "process_peak.scale_uncertainties=true", "filter.replace=true")
+# The recipe's thresholds, at the heights of the curves here.
+CLASSIC = ("find_peak.height=0.01", "find_peak.prominence=0.01", "classic_peak.min_height=0.001")
 
 
 def kernels_of_the_package():
@@ -94,6 +101,7 @@ def launched(tmp_path_factory):
     settings = [
         (),
         REPLACED,
+        ("background.mode=arpls",),
         ("background.mode=power_law", "filter.method=moving_average"),
         (
             "background.mode=blank",
@@ -102,14 +110,19 @@ def launched(tmp_path_factory):
             "filter.method=median",
         ),
     ]
+    standard = Pipeline.load("standard")
+    pipelines = [REFINED, *(standard.with_settings(changes) for changes in settings)]
+    pipelines.append(Pipeline.load("classic").with_settings(CLASSIC))
     for q in (curves.q, np.tile(curves.q, (4, 1)) - 1e-3 * np.arange(4)[:, np.newaxis]):
-        for changes in settings:
+        for pipeline in pipelines:
             batch = SampleBatch.from_arrays(
                 list("abcd"), q, curves.intensity, curves.sigma, backend
             )
-            pipeline = Pipeline.load("standard").with_settings(changes)
             Runtime(backend, pipeline=pipeline).run_on(batch)
         launch_find_peaks(batch)
+        Runtime(backend, pipeline="solution").run_on(
+            SampleBatch.from_arrays(list("abcd"), q, curves.intensity, curves.sigma, backend)
+        )
     return backend.launched
 
 

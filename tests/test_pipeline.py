@@ -178,6 +178,12 @@ def test_settings_of_one_stage_are_checked_together():
         pipeline.with_settings(["filter.order=7"])
 
 
+def test_settings_can_be_given_to_a_pipeline_that_was_used():
+    pipeline = Pipeline.from_toml(SHORT)
+    assert pipeline.numbers
+    assert pipeline.with_settings([]) == pipeline
+
+
 def test_the_last_of_two_settings_of_a_parameter_holds():
     pipeline = Pipeline.from_toml(SHORT).with_settings(["cut.q_min=1", "cut.q_min=0.5"])
     assert pipeline.stages[0].q_min == 0.5
@@ -192,6 +198,7 @@ def test_the_last_of_two_settings_of_a_parameter_holds():
         ("q_min.cut=5", r"Expected a stage of the pipeline \(cut, .*Got 'q_min'"),
         ("cut.qmin=5", r"Stage 'cut': qmin"),
         ("cut.q_min=high", r"Stage 'cut': q_min: .*Got \"high\""),
+        ("find_peak.asks_for=classic_peak", r"stage 'classic_peak' of a request .*Add it"),
     ],
 )
 def test_what_is_wrong_with_a_setting_is_said(setting, message):

@@ -57,7 +57,7 @@ def test_remarks_are_no_failures():
     failures = {flag for flag in CurveStatus if flag.failed}
     assert {flag.name for flag in failures} == {
         "UNREADABLE", "TOO_FEW_POINTS", "NO_SIGNAL", "NO_SIGMA", "STAGE_FAILED", "BLANK_MISMATCH",
-        "TIMED_OUT", "CANCELLED", "DROPPED",
+        "TIMED_OUT", "CANCELLED", "DROPPED", "BLANK_UNSCALED",
     }  # fmt: skip
     assert sum(flag for flag in CurveStatus if flag not in failures) < min(failures)
     assert min(failures) == codes.FIRST_FAILURE

@@ -110,14 +110,16 @@ class BlockProcessor:
         curves = None
         parts = []
         if samples:
+            if self._companion is not None:
+                self._companion.complete(samples)
             batch = SampleBatch.from_samples(samples, self._runtime.backend)
             self._runtime.run_on(batch, self._run)
             parts.append(tables_of(batch, [sample.origin for sample in samples]))
             if self._save_curves:
                 curves = curve_table(batch)
         if problems:
-            parts.append(unread(problems))
-        tables = Tables.concatenate(parts)
+            parts.append(unread(problems, self._runtime.pipeline.number_columns))
+        tables = Tables.concatenate(parts, self._runtime.pipeline.number_columns)
         if samples and problems:
             tables = in_order(tables, [entry.id for entry in entries])
         return tables, curves

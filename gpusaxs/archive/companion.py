@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -18,7 +18,8 @@ from gpusaxs.archive.directory import METADATA, Json, encoded
 from gpusaxs.archive.fingerprints import sha256
 from gpusaxs.archive.plan import ListedFile
 from gpusaxs.errors import ReadError, RunDirectoryError
-from gpusaxs.metadata import FIELDS, META, stated
+from gpusaxs.metadata import FIELDS, META, Metadata, stated
+from gpusaxs.sample import Sample
 from gpusaxs.tables import SAMPLES
 
 KEYS = ("file", "filename", "file_name", "path", "id", "sample_id", "name")
@@ -134,6 +135,24 @@ class Companion:
                 f"The metadata name no file of the input: they say {shown}, and the first file is "
                 f"{files[0].path}. Write the names of files into the column {KEYS[0]!r}."
             )
+
+    def complete(self, samples: Iterable[Sample]) -> None:
+        """Let the metadata of curves be what stands here, where it does, for stages to use."""
+        for sample in samples:
+            origin = sample.origin
+            place = self._place(sample.id, origin.source, origin.frame)
+            if place is not None:
+                said = {**origin.metadata, **self._metadata[place]}
+                sample.origin = origin._replace(metadata=said)
+
+    @cached_property
+    def _metadata(self) -> list[Metadata]:
+        """What each row says of the fields that files have."""
+        known = [column.name for column in self.columns if column.name in SAMPLES.names]
+        return [
+            {name.removeprefix(META): said for name, said in row.items() if said is not None}
+            for row in self.rows.select(known).to_pylist()
+        ]
 
     def joined(self, samples: pa.Table) -> pa.Table:
         """Return a table of samples with these columns; null where no row is about a curve."""

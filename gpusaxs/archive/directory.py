@@ -25,7 +25,7 @@ from gpusaxs.archive.fingerprints import ReadFile
 from gpusaxs.archive.plan import ListedFile, Position
 from gpusaxs.archive.stored_curves import CURVES
 from gpusaxs.errors import RunDirectoryError
-from gpusaxs.tables import PEAKS, PHASE_ROWS, SAMPLES
+from gpusaxs.tables import PEAKS, PHASE_ROWS, SAMPLES, number_field
 
 if TYPE_CHECKING:
     from gpusaxs.archive.companion import Companion
@@ -190,9 +190,9 @@ class RunWriter:
             writer._hold()
             writer._describe({"state": "running"})
             if companion is not None:
-                _put(path / METADATA, companion.encoded)
+                put(path / METADATA, companion.encoded)
             # The listing comes last: what has one has all that a run begins with.
-            _put(path / INPUTS, encoded(_inputs_table(files, ())))
+            put(path / INPUTS, encoded(_inputs_table(files, ())))
         except OSError as error:
             writer.close()
             raise RunDirectoryError(
@@ -255,7 +255,7 @@ class RunWriter:
         for table, content in parts.items():
             target = part_path(self.path, table, record.block)
             target.parent.mkdir(exist_ok=True)
-            _put(target, content)
+            put(target, content)
         self._journal.write(_line(record))
         self._journal.flush()
         self.records[record.block] = record
@@ -266,7 +266,7 @@ class RunWriter:
         inputs = encoded(
             _inputs_table(self.files, (file for record in records for file in record.files))
         )
-        _put(self.path / INPUTS, inputs)
+        put(self.path / INPUTS, inputs)
         blocks = [asdict(record) for record in records]
         for block in blocks:
             del block["files"]
@@ -302,7 +302,7 @@ class RunWriter:
             key: value for key, value in self._description.items() if key not in _OUTCOME
         } | state
         text = json.dumps(self._description, indent=2, sort_keys=True) + "\n"
-        _put(self.path / DESCRIPTION, text.encode())
+        put(self.path / DESCRIPTION, text.encode())
 
     def _keep_what_is_whole(self) -> None:
         """Take the blocks whose parts are what was written; forget all else."""
@@ -317,7 +317,7 @@ class RunWriter:
         assert self._journal is not None
         with self._journal:
             # The old journal is held until the new one is.
-            _put(self.path / JOURNAL, "".join(map(_line, whole)).encode())
+            put(self.path / JOURNAL, "".join(map(_line, whole)).encode())
             self._hold()
         self._describe({"state": "running"})
 
@@ -443,8 +443,14 @@ def read_part(path: Path, name: str, block: int) -> pa.Table:
 
 
 def _schema(description: Json, name: str) -> pa.Schema:
-    """Columns of a table of a run; those of samples depend on what was given with its files."""
+    """Columns of a table of a run.
+
+    Those of samples depend on its stages, and on what was given with its files.
+    """
     schema = SCHEMAS[name]
+    if name == "samples":
+        for column, number in description.get("numbers", {}).items():
+            schema = schema.append(number_field(column, is_text=number["is_text"]))
     known = description.get("metadata")
     if name == "samples" and known is not None:
         for column, kind in known["columns"].items():
@@ -515,7 +521,7 @@ def _lock(journal: IO[str], path: Path) -> None:
     )
 
 
-def _put(target: Path, content: bytes | pa.Buffer) -> None:
+def put(target: Path, content: bytes | pa.Buffer) -> None:
     """Write a file beside its place and rename it into place."""
     aside = target.with_name(f".{target.name}.part")
     try:

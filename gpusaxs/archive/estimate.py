@@ -194,6 +194,7 @@ def estimate(
         if number is not None and number < 1:
             raise ValueError(f"Expected a {name} of at least 1. Got {number}.")
     chosen = pipeline or Pipeline.load("standard")
+    chosen.check_by_curve("a sample says nothing of it. Check with another mode of it")
     with Runtime(backend, workers, chosen) as runtime:
         on_step("listing")
         # Nothing lies in the null device.

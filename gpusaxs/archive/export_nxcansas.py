@@ -43,17 +43,21 @@ class Processing:
         When the run began.
     pipeline
         Its stages and all their parameters, as JSON.
+    numbers
+        What the numbers are that stages left, by the names of their columns.
     """
 
     version: str
     date: str
     pipeline: str
+    numbers: Mapping[str, Json]
 
     @classmethod
     def of(cls, description: Json) -> Processing:
         """Take it from what `run.json` says."""
         document = json.dumps(description["pipeline"], indent=2, sort_keys=True)
-        return cls(description["versions"]["gpusaxs"], description["started"], document)
+        numbers = description.get("numbers", {})
+        return cls(description["versions"]["gpusaxs"], description["started"], document, numbers)
 
 
 class NXcanSASFile(NewFile):
@@ -92,6 +96,7 @@ class NXcanSASFile(NewFile):
         self._put_curve(entry, curve)
         self._put_process(entry)
         _put_answer(entry, row)
+        _put_numbers(entry, row, self._processing.numbers)
         _put_table(entry, "peaks", curve.peaks, PEAKS)
         _put_table(entry, "phases", curve.phases, PHASE_ROWS)
         self.check()
@@ -138,6 +143,21 @@ def _put_answer(entry: h5py.Group, row: Mapping[str, Any]) -> None:
             put_text(group, name, value)
         elif value is not None:
             _with_unit(group.create_dataset(name, data=float(value)), name)
+
+
+def _put_numbers(entry: h5py.Group, row: Mapping[str, Any], numbers: Mapping[str, Json]) -> None:
+    """Write what stages found beside peaks and phases, as ``STAGE.NAME``."""
+    known = {column: row[column] for column in numbers if row[column] is not None}
+    if not known:
+        return
+    group = _collection(entry, "numbers")
+    for column, value in known.items():
+        if isinstance(value, str):
+            put_text(group, column, value)
+        else:
+            dataset = group.create_dataset(column, data=float(value))
+            if numbers[column]["unit"]:
+                dataset.attrs["units"] = numbers[column]["unit"]
 
 
 def _put_table(entry: h5py.Group, name: str, rows: Sequence[Line], schema: pa.Schema) -> None:

@@ -33,6 +33,7 @@ from gpusaxs.archive.reprocess import Again, plan_again, restore, starts_over
 from gpusaxs.archive.run import BlockLine, OnProgress, Summary, begin
 from gpusaxs.archive.settings import (
     changed_files,
+    described_numbers,
     has_changed,
     stage_fingerprints,
     versions,
@@ -46,7 +47,7 @@ from gpusaxs.runtime.events import EventBus
 from gpusaxs.runtime.run import Run
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import Sample, Verdict
-from gpusaxs.tables import SAMPLES, Tables, Unread, tables_of
+from gpusaxs.tables import SAMPLES, Tables, Unread, tables_of, without_numbers
 
 _SHOWN = 10
 _SAME = ("inputs", "q_unit", "metadata", "block_size", "limit")
@@ -90,7 +91,10 @@ def reprocess_run(
     RunDirectoryError
         If the run is not complete, the pipeline is its own, or inputs are needed and have
         changed; or if something is in the way at `output`, such as the run itself.
+    PipelineError
+        If a stage needs all curves at once.
     """
+    pipeline.check_by_curve("a run that is processed again takes them in part. Process the files")
     stored = _StoredRun.open(Path(run))
     _check_output(stored, Path(output))
     again = _plan(stored, pipeline)
@@ -104,6 +108,7 @@ def reprocess_run(
             "from_run": {"path": str(stored.path.resolve()), "sha256": stored.sha256},
             "pipeline": pipeline.document(),
             "stages": stage_fingerprints(pipeline),
+            "numbers": described_numbers(pipeline),
             "backend": runtime.backend.name,
             "save_curves": save_curves,
             "versions": versions(),
@@ -267,7 +272,7 @@ class _StoredReader:
             read = [*self._some(samples.filter(pa.array(fresh)))]
         else:
             read = self._all(block).entries
-        # What was given with the files is joined to them anew.
+        # What was given with the files is joined to them anew, and numbers are found anew.
         tables = Tables(samples.select(SAMPLES.names), peaks, phases)
         return _StoredBlock(block, tables, curves, read, fresh)
 
@@ -314,8 +319,10 @@ class _StoredProcessor:
         self._again = again
         self._run = run
         self._save_curves = save_curves
+        self._companion = companion
         self._whole = BlockProcessor(runtime, run, companion, save_curves=save_curves)
         self._backend = runtime.backend
+        self._numbers = runtime.pipeline.number_columns
         self._part = (
             None
             if again.pipeline is None
@@ -334,7 +341,7 @@ class _StoredProcessor:
         if given.curves is not None:
             failed = pc.equal(samples["verdict"].cast(pa.string()), Verdict.FAILED.value)
             kept = pc.and_(failed, pa.array(~given.fresh))
-            parts.append((_without_results(samples.filter(kept)), None))
+            parts.append((self._without_results(samples.filter(kept)), None))
             again = self._of_curves(given)
         else:
             again = self._of_files(given, fresh)
@@ -365,6 +372,8 @@ class _StoredProcessor:
         ]
         if not samples:
             return None
+        if self._companion is not None:
+            self._companion.complete(samples)
         return self._run_part(SampleBatch.from_samples(samples, self._backend), given.tables)
 
     def _run_part(self, batch: SampleBatch, stored: Tables) -> tuple[Tables, pa.Table | None]:
@@ -375,8 +384,7 @@ class _StoredProcessor:
         tables = tables_of(batch, origins_of(stored.samples.take(places)))
         return tables, curve_table(batch) if self._save_curves else None
 
-
-def _without_results(samples: pa.Table) -> Tables:
-    """Return rows of curves that have failed: they have neither peaks nor phases."""
-    none = Tables.concatenate([])
-    return Tables(samples, none.peaks, none.phases)
+    def _without_results(self, samples: pa.Table) -> Tables:
+        """Return rows of curves that have failed: they have no peaks, phases or numbers."""
+        none = Tables.concatenate([])
+        return Tables(without_numbers(samples, self._numbers), none.peaks, none.phases)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpusaxs.api import Result
+from gpusaxs.archive.companion import Companion
 from gpusaxs.archive.directory import (
     Json,
     read_description,
@@ -88,6 +89,10 @@ class _StoredCurves:
             verdict=Verdict(row["verdict"]),
             margin=float("nan") if row["margin"] is None else row["margin"],
             phases=tuple(phases),
+            numbers={
+                column: _number_or_word(row[column], known["is_text"])
+                for column, known in self.description.get("numbers", {}).items()
+            },
             measured_q=np.array(curve["q"]),
             measured_intensity=intensity + background,
             background=background,
@@ -112,7 +117,17 @@ class _StoredCurves:
         frames = range(row["frame"], row["frame"] + 1) if several else None
         [given] = read(Source(Path(path), file["id"]), self.description["q_unit"], frames)
         pipeline = Pipeline.from_document(self.description["pipeline"])
+        pipeline.check_by_curve("the run keeps none. Process it again with --save-curves")
+        companion = Companion.of_run(self.path, self.description)
+        if companion is not None:
+            companion.complete([given])
         return Runtime(self.description["backend"], 1, pipeline).run([given])[0]
+
+
+def _number_or_word(value: float | str | None, is_text: bool) -> float | str:
+    if value is None:
+        return "" if is_text else float("nan")
+    return value
 
 
 def _peak(line: dict[str, Any]) -> Peak:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gpusaxs.archive.companion import Companion
 from gpusaxs.archive.directory import Json, read_description, read_inputs, read_part, read_records
 from gpusaxs.archive.fingerprints import Fingerprints
 from gpusaxs.archive.plan import BlockLimits, Planner
@@ -114,6 +115,7 @@ def _again(path: Path, description: Json, backend: str | None) -> Iterator[Reduc
             f"\n  {listed}\nProcess them again, or keep curves in the run with --save-curves."
         )
     done = {record.block: record.place for record in records}
+    companion = Companion.of_run(path, description)
     planner = Planner(files, BlockLimits(description["block_size"]), done)
     pipeline = Pipeline.from_document(description["pipeline"])
     with (
@@ -127,6 +129,8 @@ def _again(path: Path, description: Json, backend: str | None) -> Iterator[Reduc
             samples = [entry for entry in read.entries if isinstance(entry, Sample)]
             curves = CURVES.empty_table()
             if samples:
+                if companion is not None:
+                    companion.complete(samples)
                 batch = SampleBatch.from_samples(samples, runtime.backend)
                 runtime.run_on(batch, current)
                 curves = curve_table(batch)

@@ -31,7 +31,7 @@ _Kept = Part | Literal["refusals"]
 _Parts = frozenset[_Kept]
 
 # What the tables are made of; "refusals" is the remark that a request was refused.
-_RESULTS: _Parts = frozenset({"curve", "peaks", "phases", "refusals"})
+_RESULTS: _Parts = frozenset({"curve", "peaks", "phases", "numbers", "refusals"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ def plan_again(
     From the first difference on, every stage runs. One before it is left out if nothing of what
     it writes is missing: it is stored, or nobody asks for it. The curve is stored as it was after
     the last stage that changed it, the peaks as they were after the last that changed them; they
-    can be used if every stage that runs and has to do with them comes after those. Phases are
-    always made anew, and noise and search are never stored.
+    can be used if every stage that runs and has to do with them comes after those. Phases and
+    numbers are always made anew, and noise and search are never stored.
 
     Stages, what they may ask for, and all between them run together or not at all.
 

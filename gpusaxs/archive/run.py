@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from gpusaxs.archive.directory import BlockRecord, RunWriter, part_hashes, read_
 from gpusaxs.archive.fingerprints import Fingerprints, stat
 from gpusaxs.archive.plan import Block, BlockLimits, ListedFile, Planner
 from gpusaxs.archive.reading import BlockReader
-from gpusaxs.archive.settings import check_same, stage_fingerprints, versions
+from gpusaxs.archive.settings import check_same, described_numbers, stage_fingerprints, versions
 from gpusaxs.archive.workpool import ExecutorName, Outcome, Step, StopBlocks, execute
 from gpusaxs.errors import RunDirectoryError
 from gpusaxs.io import find_files
@@ -207,6 +208,8 @@ def process_archive(
         If the metadata cannot be read, or do not fit the files.
     BackendError
         If the backend is not available.
+    PipelineError
+        If a stage needs all curves at once, and they are more than a block.
     """
     unit = None if q_unit is None else check_q_unit(q_unit)
     for name, number in (("limit", limit), ("block size", block_size)):
@@ -220,10 +223,13 @@ def process_archive(
         files = listing(inputs, Path(output))
         if companion is not None:
             companion.check(files)
+        if chosen.joint:
+            _check_one_block(chosen, Planner(files, BlockLimits(block_size), limit=limit))
         asked: Json = {
             "inputs": [str(entry) for entry in inputs],
             "pipeline": chosen.document(),
             "stages": stage_fingerprints(chosen),
+            "numbers": described_numbers(chosen),
             "q_unit": unit,
             "metadata": None if companion is None else companion.description,
             "backend": runtime.backend.name,
@@ -249,6 +255,16 @@ def process_archive(
                 )
         finally:
             writer.close()
+
+
+def _check_one_block(pipeline: Pipeline, planner: Planner) -> None:
+    """Refuse to cut a series of which a stage needs all curves at once."""
+    first, *others = islice(planner.blocks(), 2)
+    if others:
+        pipeline.check_by_curve(
+            f"these are more than a block, which has {first.curves:,}. Give --block-size as many "
+            "as the series has, if memory holds them"
+        )
 
 
 def listing(inputs: Sequence[str | Path], output: Path) -> list[ListedFile]:

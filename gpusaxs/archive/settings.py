@@ -39,6 +39,19 @@ def stage_fingerprints(pipeline: Pipeline) -> dict[str, str | None]:
     return {stage.name: stage.fingerprint() for stage in pipeline.stages}
 
 
+def described_numbers(pipeline: Pipeline) -> Json:
+    """Return what the columns of numbers in the table of samples are, by their names."""
+    return {
+        f"{stage}.{number.name}": {
+            "unit": number.unit,
+            "meaning": number.meaning,
+            "is_text": bool(number.words),
+        }
+        for stage, numbers in pipeline.number_columns.items()
+        for number in numbers
+    }
+
+
 def check_same(writer: RunWriter, asked: Json, files: Sequence[ListedFile] | None) -> None:
     """Refuse to go on with a run under other settings, or with inputs that have changed.
 

@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpusaxs.backends import Backend
-from gpusaxs.batch import FITTED_COLUMNS, SampleBatch
+from gpusaxs.batch import FITTED_COLUMNS, MEASURED_NUMBERS, SampleBatch
 from gpusaxs.errors import RunDirectoryError
 from gpusaxs.kernels import peak_table as table
+from gpusaxs.metadata import META
 from gpusaxs.sample import CurveStatus, FitStatus, LineKind, Origin, PeakRemarks
 from gpusaxs.tables import ORIGIN, origin_of
 
@@ -99,6 +100,9 @@ def batch_of_curves(samples: pa.Table, curves: pa.Table, backend: Backend) -> Sa
     batch = SampleBatch(ids, q, intensity, sigma, stop, stored_status(samples, ids), backend)
     batch.start = backend.to_device(start)
     batch.background = backend.to_device(padded("background", 0.0))
+    for name in MEASURED_NUMBERS:
+        said = pc.fill_null(_of_curves(samples, f"{META}{name}", ids), np.nan)
+        setattr(batch, name, backend.to_device(said.to_numpy()))
     return batch
 
 

@@ -23,6 +23,7 @@ from gpusaxs.archive.survey import Clock, Entries, Group
 from gpusaxs.batch import BLOCK_POINTS, POINT_ARRAYS, SampleBatch
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import CurveStatus, Sample, Verdict
+from gpusaxs.tables import samples_schema
 
 OBJECTS_A_CURVE = 2000
 """Python's objects around a curve, in bytes: samples, origins, ids."""
@@ -90,7 +91,8 @@ class Trial:
         self._written = 0
         self.batch_point = self.read_point = self.a_curve = 0.0
         self.curves_point = self.encoded_point = 0.0
-        empty = {name: len(encoded(schema.empty_table())) for name, schema in SCHEMAS.items()}
+        schemas = SCHEMAS | {"samples": samples_schema(runtime.pipeline.number_columns)}
+        empty = {name: len(encoded(schema.empty_table())) for name, schema in schemas.items()}
         self.empty_curves = empty.pop("curves") if save_curves else 0
         self.empty_tables = sum(empty.values())
         with runtime.new_run() as run:

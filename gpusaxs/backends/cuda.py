@@ -27,7 +27,8 @@ from gpusaxs.kernels.curve_kernel import CurveKernel, scratch_shape
 
 THREADS = 128
 SCRATCH_ROWS = 16
-"""Numbers a point that no kernel's scratch exceeds, for curves that are long enough to process."""
+SCRATCH_BESIDE = 6144
+"""No kernel's scratch exceeds so many numbers a point, and so many beside these."""
 
 
 def _modules() -> tuple[Any, Any]:
@@ -126,7 +127,8 @@ class CudaBackend:
             return None
         free, _ = self.xp.cuda.runtime.memGetInfo()
         free += self.xp.get_default_memory_pool().free_bytes()
-        return max(1, int(free // (2 * SCRATCH_ROWS * 8 * max(1, points))))
+        numbers = SCRATCH_ROWS * max(1, points) + SCRATCH_BESIDE
+        return max(1, int(free // (2 * 8 * numbers)))
 
     def close(self) -> None:
         """See `Backend.close`."""

@@ -20,6 +20,7 @@ from gpusaxs.cli.inspect import inspect
 from gpusaxs.cli.pipeline import pipeline
 from gpusaxs.cli.plot import plot
 from gpusaxs.cli.process import process
+from gpusaxs.cli.series import series
 from gpusaxs.cli.show import show
 from gpusaxs.cli.simulate import simulate
 from gpusaxs.cli.stages import stages
@@ -76,6 +77,7 @@ for command in (
     verify,
     show,
     plot,
+    series,
     export,
     convert,
     stages,

@@ -41,6 +41,13 @@ Executor = Annotated[
     ExecutorName,
     typer.Option(help="serial does one block after another; the results are the same."),
 ]
+FromName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Columns out of the curves' names, by a regular expression: 'T(?P<temperature>\\d+)'.",
+    ),
+]
 
 
 def check_unit(q_unit: str | None) -> None:

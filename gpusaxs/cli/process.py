@@ -15,6 +15,7 @@ from gpusaxs.cli.options import (
     BlocksInFlight,
     BlockSize,
     Executor,
+    FromName,
     QUnitOption,
     Settings,
     Workers,
@@ -22,6 +23,7 @@ from gpusaxs.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from gpusaxs.pipeline import Pipeline
     from gpusaxs.runtime.events import EventBus
 
 SOME_FAILED = 1
@@ -84,6 +86,22 @@ def process(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write the three tables there as CSV too."),
     ] = None,
+    along: Annotated[
+        str | None,
+        typer.Option(
+            "--series",
+            metavar="COLUMN",
+            help="Track peaks and phases along a series: by temperature, time, another column of "
+            "the samples, or order. See gpusaxs series.",
+        ),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--series-by", metavar="COLUMN", help="With --series: what tells one from another."
+        ),
+    ] = None,
+    from_name: FromName = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first curve that fails; serial.")
     ] = False,
@@ -106,8 +124,10 @@ def process(
     from gpusaxs.archive.from_run import pipeline_of, reprocess_run
     from gpusaxs.archive.opened import open_run
     from gpusaxs.archive.run import process_archive
+    from gpusaxs.archive.tracked import track_run
     from gpusaxs.cli.progress import ProgressDisplay
     from gpusaxs.cli.report import print_ending, print_run
+    from gpusaxs.cli.series import print_series
     from gpusaxs.pipeline import Pipeline
 
     if resume and overwrite:
@@ -118,6 +138,7 @@ def process(
     else:
         chosen = Pipeline.load(pipeline or "standard")
     chosen = chosen.with_settings(settings or ())
+    _check_series(along, by, from_name, chosen, from_run, metadata)
     with (
         _told_how_to_go_on(output),
         ProgressDisplay(chosen, backend, workers) as progress,
@@ -164,6 +185,8 @@ def process(
     if csv is not None:
         open_run(output).write_csv(csv)
         typer.echo(f"Tables as CSV: {csv}")
+    if along is not None and not summary.stopped:
+        print_series(track_run(output, along, by, from_name=from_name))
     if not summary.all_well:
         raise typer.Exit(SOME_FAILED)
 
@@ -206,6 +229,35 @@ def _check_options(
                     param_hint=name,
                 )
     check_unit(q_unit)
+
+
+def _check_series(
+    along: str | None,
+    by: str | None,
+    from_name: str | None,
+    pipeline: Pipeline,
+    from_run: Path | None,
+    metadata: Path | None,
+) -> None:
+    """Refuse, before anything is computed, a series along what will be no column."""
+    from gpusaxs.archive.companion import Companion
+    from gpusaxs.archive.directory import read_description
+    from gpusaxs.tables import samples_schema
+    from gpusaxs.tracking import columns
+
+    if along is None:
+        if by is not None or from_name is not None:
+            raise typer.BadParameter("Expected what the series run along.", param_hint="--series")
+        return
+    samples = samples_schema(pipeline.number_columns).empty_table()
+    companion = None
+    if metadata is not None:
+        companion = Companion.read(metadata)
+    elif from_run is not None:
+        companion = Companion.of_run(from_run, read_description(from_run))
+    if companion is not None:
+        samples = companion.joined(samples)
+    columns(samples, along, by, from_name)
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from gpusaxs.archive.directory import read_table
+from gpusaxs.archive.directory import read_description, read_table
 from gpusaxs.archive.run import Summary
 from gpusaxs.cli.progress import time_in_words
+from gpusaxs.metadata import META
 from gpusaxs.sample import EXPLANATIONS, CurveStatus, Verdict
 
 FAILURES_SHOWN = 200
@@ -27,13 +28,16 @@ def print_summary(samples: pa.Table) -> None:
     """Print the verdicts, the phases, the remarks and the failures of a table of samples."""
     _print_verdicts(samples)
     _print_phases(samples)
+    _print_words(samples)
     _print_remarks(samples)
     _print_failures(samples)
 
 
 def print_run(path: Path) -> None:
     """Print the summary of a run directory, of which no more is read than that needs."""
-    print_summary(read_table(path, "samples", columns=_SUMMARY_COLUMNS))
+    numbers = read_description(path).get("numbers", {})
+    words = [column for column, number in numbers.items() if number["is_text"]]
+    print_summary(read_table(path, "samples", columns=[*_SUMMARY_COLUMNS, *words]))
 
 
 def print_ending(summary: Summary) -> None:
@@ -89,6 +93,22 @@ def _print_phases(samples: pa.Table) -> None:
         spread = pc.quantile(lattice, [0.0, 0.5, 1.0]).to_pylist()
         rows.append((phase, f"{count:,}", *(f"{value:.3f}" for value in spread)))
     print_table(("phase", "curves", "lattice/nm min", "median", "max"), rows)
+
+
+def _print_words(samples: pa.Table) -> None:
+    """Print how often a stage found what, for each of its numbers that has words."""
+    rows = [
+        (column.name, word, f"{count:,}")
+        for column in samples.schema
+        if "." in column.name
+        and not column.name.startswith(META)
+        and pa.types.is_dictionary(column.type)
+        for word, count in sorted(
+            _counts(samples[column.name].drop_null()).items(), key=lambda item: -item[1]
+        )
+    ]
+    if rows:
+        print_table(("number", "is", "curves"), rows, left=2)
 
 
 def _print_remarks(samples: pa.Table) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,10 +31,10 @@ def show(
     from gpusaxs.cli.report import print_summary
 
     result = open_run(run)
-    if curve is not None:
-        _print_curve(result, find_curve(result, curve))
-        return
     description = read_description(run)
+    if curve is not None:
+        _print_curve(result, find_curve(result, curve), description.get("numbers", {}))
+        return
     typer.echo(
         f"{run}: pipeline {description['pipeline']['name']}, backend {description['backend']}, "
         f"gpusaxs {description['versions']['gpusaxs']}, started {description['started']}"
@@ -44,7 +45,8 @@ def show(
     print_summary(result.samples)
 
 
-def _print_curve(result: Result, number: int) -> None:
+def _print_curve(result: Result, number: int, numbers: Mapping[str, Line]) -> None:
+    """Print a curve; `numbers` says what the columns are that stages left."""
     import pyarrow.compute as pc
 
     curve = result.samples.slice(number, 1).to_pylist()[0]
@@ -52,6 +54,7 @@ def _print_curve(result: Result, number: int) -> None:
     phases = result.phases.filter(mine).to_pylist()
     peaks = result.peaks.filter(mine).to_pylist()
     _print_answer(curve)
+    _print_numbers(curve, numbers)
     _print_candidates(phases)
     _print_peaks(peaks, phases)
     _print_notes(phases)
@@ -89,6 +92,26 @@ def _print_answer(curve: Line) -> None:
         if words is not None:
             typer.echo(f"  {name:20s} {words}")
     typer.echo()
+
+
+def _print_numbers(curve: Line, numbers: Mapping[str, Line]) -> None:
+    """Print what stages found beside peaks and phases, each with its uncertainty."""
+    from gpusaxs.cli.report import print_table
+    from gpusaxs.labels import with_uncertainty
+
+    rows = []
+    for column, known in numbers.items():
+        value = curve[column]
+        if value is None or column.removesuffix("_sigma") in numbers.keys() - {column}:
+            continue
+        sigma = curve.get(f"{column}_sigma")
+        if known["is_text"]:
+            told = value
+        else:
+            told = f"{value:.5g}" if sigma is None else with_uncertainty(value, sigma)
+        rows.append((column, told, known["unit"], known["meaning"]))
+    if rows:
+        print_table(("number", "value", "unit", "meaning"), rows, left=4)
 
 
 def _told(name: str, value: str | float) -> str:

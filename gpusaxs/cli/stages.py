@@ -36,6 +36,12 @@ def _print_parameters(kind: type[Stage]) -> None:
         meaning = field.description or ""
         rows.append((parameter, unit, _written(field.default), _bounds(field), meaning))
     print_table(("parameter", "unit", "default", "values", "meaning"), rows, left=5)
+    if kind.leaves:
+        found = [
+            (number.name, number.unit, " | ".join(number.words), number.meaning)
+            for number in kind.leaves
+        ]
+        print_table(("number", "unit", "words", "meaning"), found, left=4)
 
 
 def _first_line(kind: type[Stage]) -> str:

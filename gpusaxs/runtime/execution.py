@@ -87,6 +87,8 @@ class Execution:
     def use(self, batch: SampleBatch) -> None:
         """Go on with a batch that has the same curves in the same rows."""
         self.batch = batch
+        for stage, numbers in self.settings.pipeline.number_columns.items():
+            batch.number_table(stage, numbers)
         limits = (self.settings.rows_at_once, batch.backend.rows_at_once(batch.intensity.shape[1]))
         self._flow.rows_at_once = min((most for most in limits if most is not None), default=None)
 

@@ -78,7 +78,7 @@ class Flow:
         self.rows_at_once = rows_at_once
         self._scheduler = Scheduler()
         self._entry = pipeline.after(-1)
-        self._checkpoints = frozenset(pipeline.numbers[name] for name in pipeline.checkpoints)
+        self._checkpoints = frozenset(pipeline.numbers[name] for name in pipeline.holding)
         self._reach = reach(pipeline) if self._checkpoints else {}
         self._pools: dict[int, RegroupPool] = {}
         # Requests granted to a run, by stage; what a row asked for beside its next stage.
@@ -259,8 +259,9 @@ class Flow:
     def release(self, checkpoint: Checkpoint, rows: IndexArray) -> None:
         """Let rows of a checkpoint go on; those left out are in no place any more."""
         self._pools[checkpoint.run].leave(checkpoint.stage_num, checkpoint.rows.size - rows.size)
-        name = self.pipeline.stages[checkpoint.stage_num].name
-        self._scheduler.push(checkpoint.stage_num, name, rows)
+        stage = self.pipeline.stages[checkpoint.stage_num]
+        apart = checkpoint.run if stage.joint else None
+        self._scheduler.push(checkpoint.stage_num, stage.name, rows, apart)
 
     def _grant(
         self,

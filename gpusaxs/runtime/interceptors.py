@@ -74,11 +74,20 @@ class Interceptor:
 
 def nested(interceptors: Sequence[Interceptor], launch: StageLaunch, rows: IndexArray) -> Requests:
     """Run some rows of a launch within interceptors, the first outermost."""
+    _check_whole(launch, rows)
     if not interceptors:
         answer = launch.stage.launch(launch.batch, rows)
         return {name: np.asarray(asking, np.int64) for name, asking in answer.items()}
     own = launch if rows is launch.rows else replace(launch, rows=rows)
     return interceptors[0].around(own, partial(nested, interceptors[1:], own))
+
+
+def _check_whole(launch: StageLaunch, rows: IndexArray) -> None:
+    if launch.stage.joint and rows.size < launch.rows.size:
+        raise ValueError(
+            f"Expected all {launch.rows.size} curves of the launch at once: what the stage "
+            f"{launch.stage.name!r} does to one hangs on the others. Got {rows.size}."
+        )
 
 
 def stage_names(stages: Collection[str]) -> frozenset[str]:

@@ -23,8 +23,8 @@ class Retry(Interceptor):
 
     Every attempt starts from what the curves were before the first: their rows are kept aside as
     long as the launch lasts. Where the device was out of memory, or a timeout passed, the next
-    attempt takes half as many curves at once. Curves whose last attempt has failed fail; the
-    others of the launch go on.
+    attempt takes half as many curves at once, unless the stage needs all of them. Curves whose
+    last attempt has failed fail; the others of the launch go on.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class _Attempts:
                 requests = self.proceed(part)
             except self.transient as raised:
                 failed, error, requests = part, raised, {}
-                halve |= isinstance(raised, HALVED)
+                halve |= isinstance(raised, HALVED) and not self.launch.stage.joint
                 self.errors |= dict.fromkeys(part.tolist(), raised)
             except (PipelineError, BackendError):
                 raise

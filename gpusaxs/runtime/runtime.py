@@ -237,7 +237,10 @@ class Runtime:
         ------
         RunStoppedError
             If the runtime fails fast and a sample has failed.
+        PipelineError
+            If a stage needs all curves at once: a stream may have no end.
         """
+        self.pipeline.check_by_curve("a stream never has all of them. Use run or run_batch")
         if max_in_flight < 1:
             raise ValueError(f"Expected at least 1 sample in flight. Got {max_in_flight}.")
         return stream(self._service, self._new_run(cancel), source, max_in_flight)

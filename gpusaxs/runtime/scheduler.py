@@ -21,6 +21,10 @@ class Launch:
     rows: IndexArray
 
 
+_Key = tuple[int, str, int | None]
+"""Number and name of a stage; and the run whose rows are a launch of their own, if they are."""
+
+
 @dataclass(slots=True)
 class Scheduler:
     """A priority queue of rows that wait for a stage.
@@ -30,18 +34,24 @@ class Scheduler:
     first row came first goes first; rows keep the order of their arrival.
     """
 
-    _order: list[tuple[int, int, str]] = field(default_factory=list)
-    _waiting: dict[tuple[int, str], list[IndexArray]] = field(default_factory=dict)
+    _order: list[tuple[int, int, _Key]] = field(default_factory=list)
+    _waiting: dict[_Key, list[IndexArray]] = field(default_factory=dict)
     _arrivals: int = 0
 
-    def push(self, stage_num: int, stage: str, rows: IndexArray) -> None:
-        """Let `rows` wait for a stage."""
+    def push(self, stage_num: int, stage: str, rows: IndexArray, apart: int | None = None) -> None:
+        """Let `rows` wait for a stage.
+
+        Parameters
+        ----------
+        apart
+            Number of the run whose rows become one launch, however many they are, without others.
+        """
         if rows.size == 0:
             return
-        key = (stage_num, stage)
+        key = (stage_num, stage, apart)
         if key not in self._waiting:
             self._waiting[key] = []
-            heapq.heappush(self._order, (stage_num, self._arrivals, stage))
+            heapq.heappush(self._order, (stage_num, self._arrivals, key))
         self._waiting[key].append(rows)
         self._arrivals += 1
 
@@ -55,11 +65,11 @@ class Scheduler:
         """
         if not self._order:
             return None
-        stage_num, _, stage = self._order[0]
-        key = (stage_num, stage)
+        key = self._order[0][2]
+        stage_num, stage, apart = key
         parts = self._waiting[key]
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if most is not None and rows.size > most:
+        if most is not None and apart is None and rows.size > most:
             self._waiting[key] = [rows[most:]]
             return Launch(stage_num, stage, rows[:most])
         heapq.heappop(self._order)
@@ -79,7 +89,7 @@ class Scheduler:
         return self._take_out(lambda key, waiting: np.full(waiting.size, key[0] >= min_stage))
 
     def _take_out(
-        self, chosen: Callable[[tuple[int, str], IndexArray], NDArray[np.bool_]]
+        self, chosen: Callable[[_Key, IndexArray], NDArray[np.bool_]]
     ) -> dict[int, IndexArray]:
         taken: dict[int, IndexArray] = {}
         for key, parts in list(self._waiting.items()):
@@ -94,6 +104,6 @@ class Scheduler:
             else:
                 self._waiting[key] = [waiting[~out]]
         if taken:
-            self._order = [entry for entry in self._order if (entry[0], entry[2]) in self._waiting]
+            self._order = [entry for entry in self._order if entry[2] in self._waiting]
             heapq.heapify(self._order)
         return taken

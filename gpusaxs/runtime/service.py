@@ -224,7 +224,7 @@ class _Worker:
         self.execution = Execution(self.arena.batch, service.settings, self._collect)
         self._rows: dict[int, _Waiting] = {}
         self._seen = 0
-        self._holds = bool(service.settings.pipeline.checkpoints)
+        self._holds = bool(service.settings.pipeline.holding)
         self.thread = threading.Thread(target=self._work, name="gpusaxs-runtime", daemon=True)
         self.thread.start()
 

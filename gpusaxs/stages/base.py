@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from gpusaxs.backends import IndexArray
+from gpusaxs.backends import Array, IndexArray
 from gpusaxs.backends.supervision import check_deadline
 from gpusaxs.batch import SampleBatch
 from gpusaxs.kernels.cache import source_hash
+from gpusaxs.numbers import Number
 from gpusaxs.sample import FlowMetadata, Sample
 
 Requests = Mapping[str, IndexArray]
@@ -25,14 +26,15 @@ Requests = Mapping[str, IndexArray]
 
 NO_REQUESTS: Requests = {}
 
-Part = Literal["curve", "noise", "search", "peaks", "phases"]
+Part = Literal["curve", "noise", "search", "peaks", "phases", "numbers"]
 """A part of what a batch knows about its curves.
 
 ``"curve"`` is q, intensity, sigma and background within start and stop. ``"noise"`` is the noise
 of the curve that is searched; ``"search"`` that curve itself, what is left of the reduced one, and
 the candidates; ``"peaks"`` the peaks fitted so far; ``"phases"`` the phases, the verdict, and
-which peaks are Bragg lines. A remark in the status belongs to what it is about, a failure to the
-curve: a stage that may fail curves, other than by raising, changes them.
+which peaks are Bragg lines; ``"numbers"`` what stages leave beside these. A remark in the status
+belongs to what it is about, a failure to the curve: a stage that may fail curves, other than by
+raising, changes them.
 """
 EVERYTHING: frozenset[Part] = frozenset(get_args(Part))
 
@@ -64,6 +66,9 @@ class Stage(BaseModel, ABC):
     stage is left out where what it did is stored, so a stage that says nothing is taken to need
     and to change everything. Noise and search that merely start again from a changed curve, as
     `SampleBatch.restart_search` has it, are no change of their own.
+
+    `leaves` declares the numbers of a curve that it leaves in the results; its launch writes them
+    into `numbers_in`. `needs` names the stages before it whose numbers it reads.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +77,8 @@ class Stage(BaseModel, ABC):
     on_request: ClassVar[bool] = False
     reads: ClassVar[frozenset[Part]] = EVERYTHING
     may_write: ClassVar[frozenset[Part]] = EVERYTHING
+    leaves: ClassVar[tuple[Number, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ()
     _code: ClassVar[str | None] = None
 
     @property
@@ -85,6 +92,11 @@ class Stage(BaseModel, ABC):
         return self.may_request
 
     @property
+    def joint(self) -> bool:
+        """Whether what it does to a curve hangs on the others: then a run's are one launch."""
+        return False
+
+    @property
     def writes(self) -> frozenset[Part]:
         """Parts of a batch that it changes, with these parameters."""
         return self.may_write
@@ -94,6 +106,10 @@ class Stage(BaseModel, ABC):
         # Read now: a file that is edited later is not what runs here.
         parts = [code_of(kind) for kind in _kinds(cls)]
         cls._code = None if None in parts else "".join(map(str, parts))
+
+    def numbers_in(self, batch: SampleBatch) -> Array:
+        """Its numbers in a batch: (curves, numbers) float64, NaN until they are written."""
+        return batch.number_table(self.name, self.leaves)
 
     def fingerprint(self) -> str | None:
         """Name the code and the parameters of the stage, so that results can be kept by it.

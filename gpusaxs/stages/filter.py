@@ -12,6 +12,7 @@ from scipy.signal import savgol_coeffs
 
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
+from gpusaxs.kernels.boxcar import boxcar
 from gpusaxs.kernels.median import moving_median
 from gpusaxs.kernels.moving_average import moving_average
 from gpusaxs.kernels.noise import noise_level
@@ -31,10 +32,14 @@ class Filter(Stage):
     reads: ClassVar[frozenset[Part]] = frozenset({"curve"})
     may_write: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "search"})
 
-    method: Literal["savgol", "moving_average", "median", "none"] = parameter(
-        "savgol", "How to smooth."
+    method: Literal["savgol", "moving_average", "median", "boxcar", "none"] = parameter(
+        "savgol",
+        "How to smooth; boxcar is NumPy's convolution, with zeros beyond the ends and sigma as it "
+        "is.",
     )
-    window: int = parameter(5, "Length of the window, odd.", unit="points", ge=1, le=501)
+    window: int = parameter(
+        5, "Length of the window, odd but for boxcar.", unit="points", ge=1, le=501
+    )
     order: int = parameter(2, "Order of the polynomial (savgol).", ge=0, le=9)
     replace: bool = parameter(
         False, "Whether the smoothed curve takes the place of the measured one, fits included."
@@ -49,7 +54,7 @@ class Filter(Stage):
 
     @model_validator(mode="after")
     def _window_fits(self) -> Filter:
-        if self.window % 2 == 0:
+        if self.window % 2 == 0 and self.method != "boxcar":
             raise ValueError(
                 f"expected an odd window, which has a middle; got {self.window}; "
                 f"use {self.window + 1}"
@@ -77,6 +82,8 @@ class Filter(Stage):
                 batch.launch(moving_average, rows, batch.intensity, batch.sigma, self.window, *into)
             case "median":
                 batch.launch(moving_median, rows, batch.intensity, batch.sigma, self.window, *into)
+            case "boxcar":
+                batch.launch(boxcar, rows, batch.intensity, batch.sigma, self.window, *into)
             case "none":
                 batch.restart_search(rows)
         if self.replace and self.method != "none":

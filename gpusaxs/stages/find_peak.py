@@ -24,10 +24,9 @@ class FindPeak(Stage):
     The conditions are those of `scipy.signal.find_peaks`: None, the lowest value, or the lowest
     and the highest, of which either may be None. Beside them stand thresholds in units of the
     local noise. A maximum that a processed peak explains is no peak, nor does it count against
-    others; of equally high ones closer than `distance` the last stays.
+    others, unless `again` says so; of equally high ones closer than `distance` the last stays.
     """
 
-    may_request: ClassVar[tuple[str, ...]] = ("process_peak",)
     reads: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "search", "peaks"})
     may_write: ClassVar[frozenset[Part]] = frozenset({"search", "peaks"})
 
@@ -59,6 +58,10 @@ class FindPeak(Stage):
         0.04, "No peak below this share of a processed one's height near it.", ge=0.0
     )
     satellite_reach: float = parameter(3.0, "How near that is.", unit="FWHM", ge=0.0)
+    again: bool = parameter(
+        False, "Whether a maximum that a processed peak explains is found all the same."
+    )
+    asks_for: str = parameter("process_peak", "Stage that is asked to process the highest peak.")
     shoulder_noise: float | None = parameter(
         None,
         "Second difference, at the width of the peak beside it, of a shoulder that has no maximum "
@@ -78,6 +81,11 @@ class FindPeak(Stage):
     relative_resolution: float = parameter(
         0.0, "The same as a share of q; both add in quadrature.", unit="FWHM / q", ge=0.0
     )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """See `Stage.targets`."""
+        return (self.asks_for,)
 
     @field_validator("height", "threshold", "prominence", "width", "plateau_size")
     @classmethod
@@ -105,7 +113,7 @@ class FindPeak(Stage):
         return conditions
 
     def launch(self, batch: SampleBatch, rows: IndexArray) -> Requests:
-        """Search each curve; those with a peak left ask for `process_peak`."""
+        """Search each curve; those with a peak left ask for it to be processed."""
         batch.launch(
             kernel.find_peak,
             rows,
@@ -122,6 +130,7 @@ class FindPeak(Stage):
             self.exclusion,
             self.satellite,
             self.satellite_reach,
+            self.again,
             math.inf if self.shoulder_noise is None else self.shoulder_noise,
             self.shoulder_share,
             self.resolution,
@@ -133,7 +142,7 @@ class FindPeak(Stage):
             batch.status,
         )
         left = batch.backend.to_host(batch.n_candidates)[rows] > 0
-        return {"process_peak": rows[left]}
+        return {self.asks_for: rows[left]}
 
 
 def _limits(interval: Interval) -> tuple[float, float]:

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from gpusaxs import phases as known_phases
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
-from gpusaxs.kernels.index_phase import LIMITS, MAX_KNOWN_PHASES, index_phase
-from gpusaxs.phases import PHASE_BY_NAME, PHASES, Numbered
+from gpusaxs.kernels.bragg_lines import LIMITS
+from gpusaxs.kernels.index_phase import MAX_KNOWN_PHASES, index_phase
+from gpusaxs.phases import BONNET, PHASE_BY_NAME, PHASES, Numbered
 from gpusaxs.stages.base import NO_REQUESTS, Part, Requests, Stage, parameter
 
 # Reflections of any phase that a base line is tried as; a lamellar stack can start anywhere.
@@ -61,10 +62,12 @@ class Phase(Stage):
 
     Peaks that look like Bragg lines are matched one to one with the reflections of each phase;
     the match is scored as a log Bayes factor against "all peaks are spurious", in which missing
-    reflections count. The verdict is `identified` only with a lead over the runner-up.
+    reflections count, and those are looked for where they are expected. Where clear lines stay
+    unexplained, up to three phases may coexist. The verdict is `identified` only where the
+    probability of being right, which follows from the lead over all rivals, is high enough.
     """
 
-    reads: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "peaks"})
+    reads: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "search", "peaks"})
     may_write: ClassVar[frozenset[Part]] = frozenset({"phases"})
 
     phases: tuple[str, ...] = parameter(
@@ -95,18 +98,22 @@ class Phase(Stage):
     centre_by_q: float = parameter(
         0.002, "Uncertainty of a centre that no fit knows of: the q scale, over q.", ge=0.0
     )
-    min_score: float = parameter(14.0, "Log Bayes factor that a phase needs.")
-    min_score_two_lines: float = parameter(
-        4.0, "The same for a phase named from two lines, where no third one can be expected."
-    )
-    min_margin: float = parameter(
-        0.5, "Lead in log Bayes factor that names the best phase.", ge=0.0
-    )
-    min_margin_two_lines: float = parameter(
-        2.0, "The same for a phase named from two lines.", ge=0.0
-    )
     detection: float = parameter(
         6.0, "Height at which a reflection would have been seen, in units of the noise.", gt=0.0
+    )
+    expected_significance: float = parameter(
+        4.5,
+        "Height over its standard uncertainty of a reflection seen only where it is expected.",
+        gt=0.0,
+    )
+    min_score: float = parameter(
+        8.0, "Log Bayes factor that lines of no phase reach by chance: a rival of every answer."
+    )
+    min_probability: float = parameter(
+        0.75, "Probability of being right that an answer needs.", ge=0.0, le=1.0
+    )
+    min_margin: float = parameter(
+        0.5, "Lead in log Bayes factor over all rivals that an answer needs.", ge=0.0
     )
 
     @model_validator(mode="after")
@@ -134,6 +141,9 @@ class Phase(Stage):
         """The kernel's tables, from positions to limits in the order of its arguments."""
         known = self.known
         positions = np.sqrt(Numbered.of(known).planes.sum(axis=2))
+        bonnet = np.array([BONNET.get(phase.name, np.nan) for phase in known])
+        related = bonnet / bonnet[:, np.newaxis]
+        np.fill_diagonal(related, np.nan)
         limits = np.array(
             [
                 self.max_relative_width,
@@ -144,11 +154,11 @@ class Phase(Stage):
                 self.tolerance_sigmas,
                 self.centre_by_fwhm,
                 self.centre_by_q,
-                self.min_score,
-                self.min_margin,
-                self.min_margin_two_lines,
                 self.detection,
-                self.min_score_two_lines,
+                self.expected_significance,
+                self.min_score,
+                self.min_probability,
+                self.min_margin,
             ]
         )
         assert limits.size == LIMITS
@@ -159,6 +169,7 @@ class Phase(Stage):
             np.array([phase.lattice in _TWO_LINES_SUFFICE for phase in known]),
             np.array([_BROADEST.get(phase.lattice, np.inf) for phase in known]),
             np.array([phase.log_prior for phase in known]),
+            related,
             limits,
         )
 
@@ -169,6 +180,8 @@ class Phase(Stage):
             index_phase,
             rows,
             batch.q,
+            batch.residual,
+            batch.sigma,
             batch.noise,
             batch.peaks,
             batch.n_peaks,

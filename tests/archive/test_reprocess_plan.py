@@ -26,6 +26,7 @@ from gpusaxs.simulate import simulate
 from gpusaxs.stages import stage_type
 from gpusaxs.stages.base import EVERYTHING, NO_REQUESTS, FunctionStage, Stage, StageResult
 from gpusaxs.stages.find_peak import FindPeak
+from gpusaxs.stages.refine import Refine
 from gpusaxs.tables import Tables, tables_of
 
 STANDARD = Pipeline.load("standard")
@@ -221,6 +222,9 @@ def test_a_changed_parameter_gives_the_tables_of_the_whole_pipeline(change, curv
 
 
 LIMIT_2 = with_insertion(STANDARD, process_peak=PerSample(limit=2))
+REFINED = Pipeline.of(
+    [*STANDARD.stages[:-1], Refine(), STANDARD.stages[-1]], insertion=STANDARD.insertion
+)
 # Half of the curves are cut to nothing, once their peaks are known.
 CUT_LAST = of([*NAMES[1:6], "cut", "phase"]).with_settings(["cut.skip_first=330"])
 OTHER_PIPELINES = {
@@ -231,6 +235,9 @@ OTHER_PIPELINES = {
     "another phase under a limit": (LIMIT_2, LIMIT_2.with_settings(["phase.tolerance=0.003"])),
     "a limit on the search": (STANDARD, with_insertion(STANDARD, find_peak=PerSample(limit=1))),
     "a checkpoint": (STANDARD, STANDARD.model_copy(update={"checkpoints": ("find_peak",)})),
+    "refined peaks": (STANDARD, REFINED),
+    "peaks refined otherwise": (REFINED, REFINED.with_settings(["refine.shape=best"])),
+    "another phase of refined peaks": (REFINED, REFINED.with_settings(["phase.tolerance=0.003"])),
     "no phase any more": (STANDARD, of(NAMES[:-1])),
     "a phase at last": (of(NAMES[:-1]), STANDARD),
     "no peaks any more": (STANDARD, of(["cut", "noise", "background", "filter", "phase"])),

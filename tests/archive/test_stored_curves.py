@@ -258,11 +258,15 @@ def test_any_numbers_of_any_lengths_come_back_to_the_bit(data):
         {
             "id": batch.ids,
             "status": [CurveStatus(int(status)).label for status in batch.status],
+            "meta.exposure": pa.array([None, *range(1, count)], pa.float64()),
+            "meta.transmission": pa.nulls(count, pa.float64()),
         }
     )
     again = batch_of_curves(stored, round_trip(curve_table(batch)), NumpyBackend(1))
     assert again.ids == [batch.ids[row] for row in live]
     assert again.status.tolist() == batch.status[live].tolist()
+    assert np.nan_to_num(again.exposure).tolist() == live
+    assert np.isnan(again.transmission).all()
     for row, was in enumerate(live):
         for name in ROWS:
             mine, before = kept_bits(again, name, row), kept_bits(batch, name, was)

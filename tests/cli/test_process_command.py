@@ -30,6 +30,20 @@ def test_a_run_ends_with_a_summary_of_verdicts_phases_and_lattice_parameters(
     assert str(tmp_path / "run") in done.stdout
 
 
+def test_a_series_with_a_common_background_is_processed_without_an_error(command, tmp_path, caplog):
+    curves = gpusaxs.simulate(1, seed=1, points=300, counts=20000.0)
+    q, rng = curves.q, np.random.default_rng(2)
+    for number in range(6):
+        intensity = curves.expected[0] + rng.normal(size=q.size) * curves.sigma[0]
+        columns = np.column_stack([q, intensity, curves.sigma[0]])
+        (tmp_path / "data").mkdir(exist_ok=True)
+        np.savetxt(tmp_path / "data" / f"{number}.dat", columns, header="q(1/nm) I sigma")
+    settings = ["--set", "background.mode=common", "--set", "background.level=0.5"]
+    done = command("process", tmp_path / "data", "-o", tmp_path / "run", *settings)
+    assert done.exit_code == 0, done.output
+    assert caplog.records == []
+
+
 def test_the_summary_says_how_many_units_were_guessed(command, archive, tmp_path):
     done = command("process", archive, "-o", tmp_path / "run")
     assert "7 curves: the unit of q was guessed" in done.stdout

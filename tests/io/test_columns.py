@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gpusaxs.errors import ReadError
@@ -177,6 +177,7 @@ def test_the_guess_is_said_at_the_curve(tmp_path):
 WORDS = ["q", "I", "sigma", "dq", "fit", "2theta", "r", "of", "1/nm", "Dro:", "#", "\t", "12", "|"]
 
 
+@example(words=[*["q"] * 5, "2theta", "I", "I", "I"], breaks=5, columns=5)
 @given(
     words=st.lists(st.sampled_from(WORDS), max_size=30),
     breaks=st.integers(0, 30),
@@ -189,7 +190,10 @@ def test_no_header_changes_the_numbers_of_a_column(tmp_path_factory, words, brea
     try:
         (sample,) = read_content(path, "curve", "1/nm", f"x{header}{body}".encode())
     except ReadError as error:
-        raise AssertionError("a table of numbers is always found") from error
+        # A table is always found; labels may say that it holds something else than a curve.
+        if not str(error).startswith("gives "):
+            raise
+        return
     given_columns = {tuple(column) for column in values.T}
     assert tuple(sample.q) in given_columns
     assert tuple(sample.intensity) in given_columns - {tuple(sample.q)}

@@ -20,11 +20,13 @@ def a_blank():
     return q, 3.0 / q + rng.normal(size=62), rng.uniform(0.1, 0.3, 62)
 
 
-def subtract(run, intensity, sigma, of, factor=np.nan, window=(0.0, np.inf), q=Q):
+def subtract(run, intensity, sigma, of, factor=None, window=(0.0, np.inf), q=Q):
     left, after = intensity.copy(), sigma.copy()
     background = np.zeros_like(intensity)
     status = np.zeros(1, np.int64)
-    run(blank, q, left, after, background, status, *of, factor, *window)
+    by_window = factor is None
+    factors = np.array([np.nan if by_window else factor])
+    run(blank, q, left, after, background, status, *of, factors, by_window, *window)
     return left, after, background, int(status[0])
 
 
@@ -86,4 +88,17 @@ def test_a_curve_that_reaches_beyond_the_blank_fails_and_is_left_untouched(run, 
 @pytest.mark.parametrize("window", [(5.0, 6.0), (1.2, 1.1)])
 def test_a_window_without_points_fails(run, a_blank, window):
     *_, status = subtract(run, np.ones_like(Q), np.ones_like(Q), a_blank, window=window)
-    assert status == codes.BLANK_MISMATCH
+    assert status == codes.BLANK_UNSCALED
+
+
+@pytest.mark.parametrize("factor", [np.nan, 0.0, -1.0, np.inf])
+def test_a_factor_that_is_no_positive_number_fails_and_leaves_the_curve_untouched(
+    run, a_blank, factor
+):
+    left, after, background, status = subtract(
+        run, np.ones_like(Q), np.ones_like(Q), a_blank, factor
+    )
+    assert status == codes.BLANK_UNSCALED
+    np.testing.assert_array_equal(left, 1.0)
+    np.testing.assert_array_equal(after, 1.0)
+    np.testing.assert_array_equal(background, 0.0)

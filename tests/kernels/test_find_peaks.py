@@ -250,6 +250,7 @@ def candidates_in(
         exclusion,
         satellite,
         reach,
+        False,
         shoulder_noise,
         shoulder_share,
         *resolution,

@@ -36,6 +36,7 @@ class Answer:
     bragg: int
     margin: float
     matched: int
+    probability: float
 
 
 def peaks_at(centres: Any, fwhm: Any = 0.01, height: Any = 100.0, **columns: Any) -> Any:
@@ -56,27 +57,35 @@ def peaks_at(centres: Any, fwhm: Any = 0.01, height: Any = 100.0, **columns: Any
     return lines[np.argsort(-lines[:, table.HEIGHT], kind="stable")]
 
 
-def index(run, lines: Any, low: float = 0.05, high: float | None = None, **options: Any) -> Answer:
+def index(
+    run: Any,
+    lines: Any,
+    low: float = 0.05,
+    high: float | None = None,
+    residual: Any = None,
+    **options: Any,
+) -> Answer:
     """Index peaks in a curve from `low` to `high`, by default just beyond the last one."""
     end = lines[:, table.Q].max() * 1.02 + 0.02 if high is None else high
     q = np.linspace(low, end, 500)
     phases = np.full((table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
     n_phases, verdict = np.zeros(1, np.int64), np.full(1, -1)
     margin = np.zeros(1)
-    tables = Phase(**options)._tables
+    stage = Phase(**options)
     count = np.array([len(lines)])
     given_lines = lines.copy()
-    run(
-        index_phase, q, np.ones(500), given_lines, count, *tables, phases, n_phases, verdict, margin
-    )
+    residual = np.zeros(500) if residual is None else residual
+    run(index_phase, q, residual, np.ones(500), np.ones(500), given_lines, count, *stage._tables,
+        phases, n_phases, verdict, margin)  # fmt: skip
     found = phases[: n_phases[0]]
     return Answer(
         VERDICTS[int(verdict[0])],
-        [PHASES[int(row[table.PHASE])].name for row in found],
+        [stage.known[int(row[table.PHASE])].name for row in found],
         [float(row[table.LATTICE]) for row in found],
         int((given_lines[:, table.BRAGG] == 1.0).sum()),
         float(margin[0]),
         int(found[0, table.MATCHED]).bit_count() if len(found) else 0,
+        float(found[0, table.PROBABILITY]) if len(found) else 0.0,
     )
 
 
@@ -204,8 +213,8 @@ def test_a_missing_reflection_is_named(run):
     phases = np.full((table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
     n_phases, verdict, margin = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
     lines = peaks_at(centres)
-    run(index_phase, q, np.ones(500), lines, np.array([5]), *Phase()._tables, phases, n_phases,
-        verdict, margin)  # fmt: skip
+    run(index_phase, q, np.zeros(500), np.ones(500), np.ones(500), lines, np.array([5]),
+        *Phase()._tables, phases, n_phases, verdict, margin)  # fmt: skip
     row = phases[0]
     assert PHASES[int(row[table.PHASE])].name == "hexagonal"
     assert int(row[table.MATCHED]) == 0b110111
@@ -220,10 +229,11 @@ def test_only_the_phases_asked_for_are_named(run):
 
 def test_what_is_ambiguous_names_the_candidates_and_a_margin(run):
     centres = PHASE_BY_NAME["hexagonal"].q(9.0)[:6]
-    answer = index(run, peaks_at(centres), min_margin=1000.0)
+    answer = index(run, peaks_at(centres), min_probability=1.0)
     assert answer.verdict == "ambiguous"
     assert answer.phases[0] == "hexagonal"
     assert 0.0 < answer.margin < 1000.0
+    assert answer.probability < 1.0
 
 
 @settings(deadline=None, max_examples=100)

@@ -54,6 +54,24 @@ def test_parameters_are_those_of_curve_fit(run, seed):
         np.testing.assert_allclose(found, best, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "centre", "low"),
+    [(8.4, 1.8, 4.0, 0.011), (37.0, 1.8, 4.7, 0.077), (26.0, 1.95, 2.9, 0.085), (5.0, 1.0, 0.1, 1)],
+)
+def test_the_fit_is_the_best_one_whether_the_curve_falls_or_rises(run, height, width, centre, low):
+    intensity = 5.0 + low * Q**-3 + height * np.exp(-(((Q - centre) / width) ** 2))
+    sigma = 0.02 * intensity
+
+    def chi2(background):
+        return (((intensity - background) / sigma) ** 2).sum()
+
+    _, background, status = subtract(run, intensity, sigma)
+    assert status == 0
+    for start in (-4.0, -2.0, -0.5, 0.5, 2.0, 4.0):
+        best, _ = curve_fit(with_constant, Q, intensity, (start, 2.0, 5.0), sigma, maxfev=9000)
+        assert chi2(background) <= chi2(with_constant(Q, *best)) * (1.0 + 1e-9)
+
+
 def test_what_is_subtracted_and_what_is_left_add_up_to_the_curve(run):
     intensity, sigma = measured(with_constant(Q, 2.5, 3.0, 1.0), 1)
     left, background, _ = subtract(run, intensity, sigma, share=0.7)

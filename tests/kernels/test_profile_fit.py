@@ -224,5 +224,5 @@ def test_the_areas_variance_is_that_of_many_draws():
     covariance = root @ root.T
     draws = rng.multivariate_normal([3.0, 0.0, 0.7, 0.4, 0.0, 0.0], covariance, 200_000)
     areas = np.array([fit.profile_area(h, w, e) for h, _, w, e, _, _ in draws])
-    found = fit.area_variance(3.0, 0.7, 0.4, covariance.ravel())
+    found = fit.area_variance(3.0, 0.7, 0.4, covariance.ravel(), 6, (fit.HEIGHT, fit.FWHM, fit.ETA))
     np.testing.assert_allclose(found, areas.var(), rtol=0.02)

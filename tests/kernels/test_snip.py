@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pybaselines.smooth import snip as pybaselines_snip
 
+UNKNOWN = np.nan
 
-def background_of(run, intensity, half, decreasing=True, smooth=0, transform=False):
+
+def background_of(run, intensity, half, decreasing=True, smooth=0, transform=False, sigma=UNKNOWN):
     """What the kernel subtracts; checks that it does."""
     left = intensity.copy()
+    sigma = np.broadcast_to(sigma, intensity.shape).copy()
     background = np.zeros_like(intensity)
-    run(snip, left, background, half, decreasing, smooth, transform)
+    run(snip, left, sigma, background, half, decreasing, smooth, transform)
     np.testing.assert_array_equal(left, intensity - background)
     return background
 
@@ -105,5 +108,14 @@ def test_the_background_is_nowhere_above_the_curve(run, transform):
 def test_backgrounds_add_up(run):
     intensity = peaks_on_a_slope()
     background = np.full_like(intensity, 5.0)
-    run(snip, intensity.copy(), background, 10, True, 0, False)
+    run(snip, intensity.copy(), np.ones_like(intensity), background, 10, True, 0, False)
     np.testing.assert_array_equal(background, 5.0 + background_of(run, intensity, 10))
+
+
+@pytest.mark.parametrize("counts", [1e-6, 1.0, 1e6])
+def test_the_transform_is_taken_of_the_counts_that_sigma_tells(run, counts):
+    detected = peaks_on_a_slope() + 10.0
+    sigma = np.full_like(detected, np.sqrt(abs(detected).mean()))
+    expected = restored(plain_snip(transformed(detected), 20, True))
+    found = background_of(run, detected / counts, 20, transform=True, sigma=sigma / counts)
+    np.testing.assert_allclose(found * counts, expected, rtol=1e-9)

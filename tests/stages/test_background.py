@@ -9,7 +9,8 @@ from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.batch import SampleBatch
 from gpusaxs.errors import PipelineError
 from gpusaxs.io import read
-from gpusaxs.sample import CurveStatus
+from gpusaxs.io.nxcansas_writer import write_stack
+from gpusaxs.sample import CurveStatus, Origin, Sample
 from gpusaxs.stages.background import Background
 
 Q = np.linspace(0.1, 3.0, 1000)
@@ -40,7 +41,7 @@ def with_peaks(fwhm, noise, seed=0):
     return BASE + peaks + noise * BASE * rng.normal(size=Q.size), peaks, peaks < 1e-3 * BASE
 
 
-@pytest.mark.parametrize("mode", ["snip", "power_law", "none"])
+@pytest.mark.parametrize("mode", ["snip", "arpls", "power_law", "none"])
 def test_background_and_what_is_left_add_up_and_the_search_starts_anew(mode):
     intensity, *_ = with_peaks(15, 0.02)
     batch = reduced(Background(mode=mode), intensity)
@@ -123,6 +124,80 @@ def test_a_blank_is_read_once_scaled_by_the_window_and_its_sigma_propagated(blan
     assert (batch.sigma < np.hypot(0.02, 0.031)).all()
     blank_file.unlink()
     reduced(stage, intensity, 0.02)
+
+
+EXPOSURE_AND_TRANSMISSION = {
+    "mode": "blank",
+    "scale_by": "exposure_and_transmission",
+    "blank_exposure": 2.0,
+    "blank_transmission": 0.8,
+}
+
+
+def sample_that_says(**metadata):
+    return Sample("a", Q, 100.0 + Q, np.ones(Q.size), origin=Origin(metadata=metadata))
+
+
+@pytest.mark.parametrize(
+    ("scale_by", "factor", "expected"),
+    [
+        ("exposure", None, 10.0 / 2.0),
+        ("transmission", None, 0.6 / 0.8),
+        ("exposure_and_transmission", None, 10.0 / 2.0 * 0.6 / 0.8),
+        ("exposure", 0.5, 0.5 * 10.0 / 2.0),
+    ],
+)
+def test_a_blank_is_scaled_by_the_ratio_of_what_the_metadata_say(
+    blank_file, scale_by, factor, expected
+):
+    given = {**EXPOSURE_AND_TRANSMISSION, "blank_file": str(blank_file), "scale_by": scale_by}
+    curve = sample_that_says(exposure=10.0, transmission=0.6)
+    batch = SampleBatch.from_samples([curve], NumpyBackend(1))
+    Background(**given, factor=factor).launch(batch, batch.live_rows())
+    grid, intensity, _ = np.loadtxt(blank_file).T
+    base = expected * np.interp(Q, grid, intensity)
+    np.testing.assert_allclose(batch.background[0], base, rtol=1e-12)
+    # Points of the blank are independent: an interpolated one is known better than these.
+    assert (batch.sigma[0] > np.hypot(1.0, 0.7 * expected * 0.01)).all()
+    assert (batch.sigma[0] <= np.hypot(1.0, 1.000001 * expected * 0.01)).all()
+
+
+def test_curves_that_do_not_say_what_the_blank_is_scaled_by_fail_alone_with_the_reason(blank_file):
+    samples = [
+        sample_that_says(exposure=10.0),
+        sample_that_says(exposure=10.0, transmission=0.6),
+        sample_that_says(transmission=0.6),
+        sample_that_says(),
+    ]
+    batch = SampleBatch.from_samples(samples, NumpyBackend(1))
+    stage = Background(**EXPOSURE_AND_TRANSMISSION, blank_file=str(blank_file))
+    stage.launch(batch, batch.live_rows())
+    done = batch.to_samples()
+    assert [s.status.label for s in done] == ["blank_unscaled", "ok", *["blank_unscaled"] * 2]
+    for sample, missing in zip(done, ("transmission", "", "exposure", "exposure"), strict=True):
+        assert (f"the {missing} of the curve is not known" in sample.reason) == bool(missing)
+        assert (sample.intensity == 100.0 + Q).all() == bool(missing)
+
+
+def test_what_the_file_of_a_blank_says_scales_it_and_belongs_to_its_fingerprint(tmp_path):
+    def stage(exposure):
+        path = tmp_path / "blank.h5"
+        write_stack(
+            path, Q, 1.0 / Q[np.newaxis], None, title="blank",
+            metadata=[{"exposure": exposure}],
+        )  # fmt: skip
+        return Background(mode="blank", blank_file=str(path), scale_by="exposure")
+
+    batch = SampleBatch.from_samples([sample_that_says(exposure=10.0)], NumpyBackend(1))
+    stage(4.0).launch(batch, batch.live_rows())
+    np.testing.assert_allclose(batch.background[0], 2.5 / Q, rtol=1e-12)
+    assert stage(4.0).fingerprint() == stage(4.0).fingerprint() != stage(5.0).fingerprint()
+
+
+def test_a_blank_that_does_not_say_what_it_is_scaled_by_is_an_error(blank_file):
+    stage = Background(mode="blank", blank_file=str(blank_file), scale_by="transmission")
+    with pytest.raises(PipelineError, match=r"Give background\.blank_transmission"):
+        reduced(stage, BASE)
 
 
 def test_a_blank_that_does_not_cover_the_curve_fails_it(tmp_path):

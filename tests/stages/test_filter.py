@@ -91,7 +91,7 @@ def test_a_curve_shorter_than_the_window_is_searched_as_it_is() -> None:
         ({"window": 6}, "expected an odd window, which has a middle; got 6; use 7"),
         ({"window": 5, "order": 5}, "expected an order below the window of 5 points; got 5"),
         ({"window": -1}, "greater than or equal to 1"),
-        ({"method": "fourier"}, "'savgol', 'moving_average', 'median' or 'none'"),
+        ({"method": "fourier"}, "'savgol', 'moving_average', 'median', 'boxcar' or 'none'"),
         ({"windows": 7}, "Extra inputs"),
     ],
 )

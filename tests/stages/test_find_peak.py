@@ -102,6 +102,17 @@ def test_a_processed_peak_is_not_found_again() -> None:
     assert Q[int(batch.candidates[0, 0, table.INDEX])] == pytest.approx(2.0, abs=0.01)
 
 
+def test_a_processed_peak_is_found_again_where_that_is_asked_for() -> None:
+    batch = batch_of(lines(0.5, 2.0))
+    FindPeak(again=True).launch(batch, np.arange(1))
+    first = batch.candidates[0].copy()
+    batch.peaks[0, 0, : first.shape[1]] = first[0]
+    batch.n_peaks[:] = 1
+    FindPeak(again=True).launch(batch, np.arange(1))
+    assert batch.n_candidates.tolist() == [2]
+    np.testing.assert_array_equal(batch.candidates[0], first)
+
+
 def test_a_full_table_of_peaks_ends_the_search_and_the_status_says_so() -> None:
     batch = batch_of(lines(0.5), lines())
     batch.peaks[:, :, table.INDEX] = 299.0
@@ -145,6 +156,9 @@ def test_parameters_without_sense_are_refused(parameters: dict[str, Any], messag
         FindPeak(**parameters)
 
 
-def test_the_stage_asks_for_process_peak_alone() -> None:
-    assert FindPeak.may_request == ("process_peak",)
+def test_the_stage_asks_for_process_peak_or_the_one_that_is_named() -> None:
+    assert FindPeak().targets == ("process_peak",)
     assert FindPeak().name == "find_peak"
+    other = FindPeak(asks_for="classic_peak")
+    assert other.targets == ("classic_peak",)
+    assert other.launch(batch_of(lines(1.0)), np.arange(1))["classic_peak"].tolist() == [0]

@@ -38,13 +38,18 @@ def batch():
         ("filter", {"window": 6}, r"odd window, which has a middle; got 6; use 7"),
         ("filter", {"window": 0}, r"greater than or equal to 1"),
         ("filter", {"window": 5, "order": 5}, r"order below the window of 5 points; got 5"),
-        ("filter", {"method": "gauss"}, r"'savgol', 'moving_average', 'median' or 'none'"),
-        ("background", {"mode": "linear"}, r"'snip', 'power_law', 'blank' or 'none'"),
+        ("filter", {"method": "gauss"}, r"'savgol', 'moving_average', 'median', 'boxcar' or"),
+        ("background", {"mode": "linear"}, r"'arpls', 'power_law', 'blank', 'common' or 'none'"),
         ("background", {"mode": "blank"}, r"expected blank_file"),
         (
             "background",
             {"mode": "blank", "blank_file": "a.dat"},
-            r"expected factor, or window_q_min and window_q_max",
+            r"expected factor, scale_by, or window_q_min and window_q_max",
+        ),
+        (
+            "background",
+            {"mode": "blank", "blank_file": "a.dat", "scale_by": "exposure", "window_q_max": 1.0},
+            r"expected one way to scale the blank; got scale_by 'exposure' and a q window",
         ),
         ("background", {"max_half_window": 0}, r"greater than or equal to 1"),
         ("background", {"share": 0.0}, r"greater than 0"),
@@ -94,13 +99,13 @@ def test_conditions_stand_in_the_rows_of_their_names():
 
 
 def test_limits_of_the_phase_stage_stand_in_the_places_of_their_names():
-    from gpusaxs.kernels import index_phase
+    from gpusaxs.kernels import bragg_lines
 
     stage = Phase(min_score=7.5, tolerance=0.004, satellite=0.07)
     limits = stage._tables[-1]
-    assert limits.size == index_phase.LIMITS
+    assert limits.size == bragg_lines.LIMITS
     for name in Phase.model_fields:
-        place = getattr(index_phase, name.upper(), None)
+        place = getattr(bragg_lines, name.upper(), None)
         if isinstance(place, int):
             assert limits[place] == getattr(stage, name), name
 
@@ -121,7 +126,7 @@ def test_only_the_rows_of_a_launch_are_changed(batch):
 
 def test_what_a_background_takes_away_is_kept(batch):
     before = batch.intensity.copy()
-    for mode in ("snip", "power_law"):
+    for mode in ("snip", "arpls", "power_law"):
         Background(mode=mode).launch(batch, ROWS)
         np.testing.assert_allclose(batch.intensity + batch.background, before, rtol=1e-12)
         np.testing.assert_array_equal(batch.search, batch.intensity)

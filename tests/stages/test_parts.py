@@ -21,14 +21,15 @@ PARTS = {
     "search": ("search", "residual", "candidates", "n_candidates"),
     "peaks": ("peaks", "n_peaks"),
     "phases": ("phases", "n_phases", "verdict", "margin", "bragg"),
+    "numbers": ("numbers",),
 }
 # The settings that decide which kernels run.
 VARIANTS = {
-    "background": [{}, {"mode": "power_law"}, {"mode": "none"}],
+    "background": [{}, {"mode": "arpls"}, {"mode": "power_law"}, {"mode": "none"}],
     "cut": [{}, {"q_min": 0.4, "trim_edges": True}],
     "filter": [
         {"method": method, "replace": replace}
-        for method in ("savgol", "moving_average", "median", "none")
+        for method in ("savgol", "moving_average", "median", "boxcar", "none")
         for replace in (False, True)
     ],
 }
@@ -47,7 +48,7 @@ EVERY = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 
 
 def batch_before(stage):
-    """Curves with two peaks taken away, phases, and candidates for a third."""
+    """Curves with two peaks taken away, phases, candidates for a third, and numbers."""
     drawn = simulate(CURVES, seed=6, points=300, counts=20000.0, phases=["hexagonal", "lamellar"])
     ids = [str(i) for i in range(CURVES)]
     backend = NumpyBackend(1)
@@ -57,6 +58,9 @@ def batch_before(stage):
         batch
     )
     assert (batch.n_candidates > 0).any()
+    for name, kind in stage_types().items():
+        if kind.leaves:
+            batch.number_table(name, kind.leaves)[:] = 1.0
     return batch
 
 
@@ -66,8 +70,9 @@ def known(batch):
         name: getattr(batch, name).copy()
         for names in PARTS.values()
         for name in names
-        if name != "bragg"
+        if name not in ("bragg", "numbers")
     }
+    arrays["numbers"] = np.concatenate(list(batch.numbers.values()), axis=1)
     arrays["bragg"] = arrays["peaks"][:, :, table.BRAGG].copy()
     arrays["peaks"][:, :, table.BRAGG] = 0.0
     # Rows of a table that are not in use hold anything.
@@ -126,6 +131,10 @@ def scramble(batch, part):
     for name in PARTS[part]:
         if name == "bragg":
             batch.peaks[:, :, table.BRAGG] = rng.integers(0, 2, batch.peaks.shape[:2])
+            continue
+        if name == "numbers":
+            for numbers in batch.numbers.values():
+                numbers[:] = rng.uniform(0.1, 3.0, numbers.shape)
             continue
         array = getattr(batch, name)
         if name.startswith("n_"):

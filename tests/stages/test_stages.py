@@ -56,7 +56,7 @@ def test_no_stage_changes_once_it_is_made(name):
 
 @EVERY
 def test_every_stage_asks_only_for_stages_that_exist(name):
-    assert set(stage_type(name).may_request) <= set(stage_types())
+    assert set(stage_type(name)().targets) <= set(stage_types())
 
 
 @EVERY

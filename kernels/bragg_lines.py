@@ -1,0 +1,296 @@
+"""Which fitted peaks are Bragg lines: the gates, and the table of lines that a lattice explains."""
+
+from __future__ import annotations
+
+import math
+
+from gpusaxs.kernels import peak_table as table
+from gpusaxs.kernels import status as codes
+from gpusaxs.kernels.curve_kernel import device_function
+
+# Entries of the array of limits that every part of naming a phase reads, in the order in which
+# the stage gives them.
+MAX_RELATIVE_WIDTH = 0
+MIN_SIGNIFICANCE = 1
+SATELLITE = 2
+WIDTH_SPREAD = 3
+TOLERANCE = 4
+TOLERANCE_SIGMAS = 5
+CENTRE_BY_FWHM = 6
+CENTRE_BY_Q = 7
+DETECTION = 8
+EXPECTED_SIGNIFICANCE = 9
+MIN_SCORE = 10
+MIN_PROBABILITY = 11
+MIN_MARGIN = 12
+LIMITS = 13
+
+MAX_LINES = 24
+# Rows of the table of lines, lowest q first: centre and FWHM in 1/nm, the uncertainty of the
+# centre by the fit alone, with what no fit knows, and with an error of the q scale.
+CENTRE = 0
+FIT_SIGMA = 1
+CLOSE_SIGMA = 2
+MATCH_SIGMA = 3
+# Largest distance from a reflection.
+REACH = 4
+LOG_HEIGHT = 5
+FWHM = 6
+# ln of how rare a spurious line of this height is.
+RARITY = 7
+# Height over its standard uncertainty.
+SIGNIFICANCE = 8
+# 1.0 for a Bragg line, 0.0 for a peak that can be one where a reflection is expected.
+SURE = 9
+# Row of the table of peaks; -1.0 for a line that was seen only where it was expected.
+PEAK = 10
+# The reflection that each of up to three phases gives the line; -1.0 for none.
+ASSIGNED = 11
+MEMBERS = 3
+LINE_ROWS = ASSIGNED + MEMBERS
+
+# Lobes of a form factor are broader than this share of their distance, and evenly spaced.
+_LOBE_WIDTH = 0.28
+_LOBE_EVEN = 0.7
+# The first of them is broader than this share of its q.
+_FIRST_LOBE = 0.1
+_NARROWEST_LOBE = 0.018
+# What is left beside a line is wider than it by this factor, or lower than this share of it and
+# closer than this share of its q.
+_FOOT_WIDTH = 1.4
+_FOOT_HEIGHT = 0.12
+_SATELLITE_REACH = 0.05
+# The uncertainty of a centre that is known well, over q.
+_CLOSE_BY_Q = 0.0004
+# Peaks this significant can be reflections where one is expected.
+_DOUBTFUL = 3.0
+
+
+@device_function
+def kind_of(line, q, strongest, limits):  # type: ignore[no-untyped-def]
+    """Whether a fitted peak can be a Bragg line, by its own look: a LINE_... code.
+
+    Its fit ended well, it is significant and narrow, it is not cut off by an end of the curve,
+    and it is no satellite: below the strongest line in q and far below it in height.
+    """
+    status = line[table.STATUS]
+    if status not in (codes.FIT_CONVERGED, codes.FIT_SHAPE_AT_LIMIT):
+        return codes.LINE_NOT_FITTED
+    centre, fwhm, height = line[table.Q], line[table.FWHM], line[table.HEIGHT]
+    grow = math.sqrt(max(1.0, line[table.REDUCED_CHI2]))
+    if not height > limits[MIN_SIGNIFICANCE] * grow * line[table.HEIGHT_SIGMA]:
+        return codes.LINE_FAINT
+    if not fwhm < limits[MAX_RELATIVE_WIDTH] * centre:
+        return codes.LINE_BROAD
+    if centre - fwhm < q[0] or centre + fwhm > q[q.shape[0] - 1]:
+        return codes.LINE_AT_EDGE
+    if strongest[table.HEIGHT] == strongest[table.HEIGHT]:
+        below = centre < strongest[table.Q]
+        if below and height < limits[SATELLITE] * strongest[table.HEIGHT]:
+            return codes.LINE_SATELLITE
+    return codes.LINE_BRAGG
+
+
+@device_function
+def typical_width(peaks, n_peaks):  # type: ignore[no-untyped-def]
+    """FWHM of the Bragg line at the median, by counting; NaN without any."""
+    n = 0
+    for j in range(n_peaks):
+        if peaks[j, table.BRAGG] == 1.0:
+            n += 1
+    for j in range(n_peaks):
+        if peaks[j, table.BRAGG] == 1.0:
+            narrower = 0
+            equal = 0
+            for k in range(n_peaks):
+                if peaks[k, table.BRAGG] == 1.0:
+                    if peaks[k, table.FWHM] < peaks[j, table.FWHM]:
+                        narrower += 1
+                    elif peaks[k, table.FWHM] == peaks[j, table.FWHM]:
+                        equal += 1
+            if narrower <= (n - 1) // 2 < narrower + equal:
+                return peaks[j, table.FWHM]
+    return math.nan
+
+
+@device_function
+def next_above(peaks, n_peaks, j, limits):  # type: ignore[no-untyped-def]
+    """The significant peak that follows peak `j` in q; -1 without one."""
+    following = -1
+    for k in range(n_peaks):
+        grow = math.sqrt(max(1.0, peaks[k, table.REDUCED_CHI2]))
+        if (
+            peaks[k, table.Q] > peaks[j, table.Q]
+            and peaks[k, table.HEIGHT]
+            > limits[MIN_SIGNIFICANCE] * grow * peaks[k, table.HEIGHT_SIGMA]
+            and (following < 0 or peaks[k, table.Q] < peaks[following, table.Q])
+        ):
+            following = k
+    return following
+
+
+@device_function
+def are_oscillations(peaks, n_peaks, limits):  # type: ignore[no-untyped-def]
+    """Whether the peaks are the lobes of a form factor: equally spaced and as broad as that.
+
+    The lobes of a sphere follow each other at pi / R with a FWHM of about half of it; the orders
+    of a lamellar stack are equally spaced too, but narrow.
+    """
+    gaps = 0
+    broad = 0
+    similar = 0
+    widest = 0.0
+    for j in range(n_peaks):
+        if not peaks[j, table.HEIGHT] > limits[MIN_SIGNIFICANCE] * peaks[j, table.HEIGHT_SIGMA]:
+            continue
+        k = next_above(peaks, n_peaks, j, limits)
+        if k < 0:
+            continue
+        gap = peaks[k, table.Q] - peaks[j, table.Q]
+        gaps += 1
+        widest = max(widest, peaks[j, table.FWHM] / peaks[j, table.Q])
+        wide = max(peaks[k, table.FWHM], peaks[j, table.FWHM])
+        if wide > _LOBE_WIDTH * gap and wide > _NARROWEST_LOBE * peaks[j, table.Q]:
+            broad += 1
+        following = next_above(peaks, n_peaks, k, limits)
+        if following >= 0:
+            second = peaks[following, table.Q] - peaks[k, table.Q]
+            if _LOBE_EVEN * gap < second < gap / _LOBE_EVEN:
+                similar += 1
+    even = gaps >= 4 and similar >= 0.45 * (gaps - 1)
+    return even and broad >= 0.6 * gaps and widest > _FIRST_LOBE
+
+
+@device_function
+def is_foot(peaks, n_peaks, j):  # type: ignore[no-untyped-def]
+    """Whether a peak is what a fit has left beside a stronger line, or that line's satellite."""
+    fwhm = peaks[j, table.FWHM]
+    for k in range(n_peaks):
+        if peaks[k, table.BRAGG] != 1.0 or peaks[k, table.HEIGHT] <= peaks[j, table.HEIGHT]:
+            continue
+        distance = abs(peaks[k, table.Q] - peaks[j, table.Q])
+        if distance < fwhm and fwhm > _FOOT_WIDTH * peaks[k, table.FWHM]:
+            return True
+        reach = max(1.5 * fwhm, _SATELLITE_REACH * peaks[k, table.Q])
+        if distance < reach and peaks[j, table.HEIGHT] < _FOOT_HEIGHT * peaks[k, table.HEIGHT]:
+            return True
+    return False
+
+
+@device_function
+def mark_bragg(peaks, n_peaks, q, limits):  # type: ignore[no-untyped-def]
+    """Set the BRAGG column of every peak and return how many are lines."""
+    strongest = -1
+    # The strongest is sought among lines alone: a hump must not make satellites of them.
+    for j in range(n_peaks):
+        peaks[j, table.BRAGG] = kind_of(peaks[j], q, peaks[j], limits)
+        if peaks[j, table.BRAGG] == codes.LINE_BRAGG and (
+            strongest < 0 or peaks[j, table.HEIGHT] > peaks[strongest, table.HEIGHT]
+        ):
+            strongest = j
+    if strongest < 0:
+        return 0
+    for j in range(n_peaks):
+        peaks[j, table.BRAGG] = kind_of(peaks[j], q, peaks[strongest], limits)
+    if are_oscillations(peaks, n_peaks, limits):
+        for j in range(n_peaks):
+            if peaks[j, table.BRAGG] == codes.LINE_BRAGG:
+                peaks[j, table.BRAGG] = codes.LINE_LOBE
+        return 0
+    width = typical_width(peaks, n_peaks)
+    count = 0
+    for j in range(n_peaks):
+        if peaks[j, table.BRAGG] == codes.LINE_BRAGG:
+            ratio = peaks[j, table.FWHM] / width
+            if ratio > limits[WIDTH_SPREAD] or ratio * limits[WIDTH_SPREAD] < 1.0:
+                peaks[j, table.BRAGG] = codes.LINE_ODD_WIDTH
+            elif is_foot(peaks, n_peaks, j):
+                peaks[j, table.BRAGG] = codes.LINE_SATELLITE
+            else:
+                count += 1
+    return count
+
+
+@device_function
+def is_doubtful(line, limits):  # type: ignore[no-untyped-def]
+    """Whether a peak that passes for no Bragg line can be one where a reflection is expected."""
+    kind = line[table.BRAGG]
+    if kind not in (codes.LINE_FAINT, codes.LINE_SATELLITE, codes.LINE_ODD_WIDTH):
+        return False
+    grow = math.sqrt(max(1.0, line[table.REDUCED_CHI2]))
+    return (
+        line[table.HEIGHT] > _DOUBTFUL * grow * line[table.HEIGHT_SIGMA]
+        and line[table.FWHM] < limits[MAX_RELATIVE_WIDTH] * line[table.Q]
+    )
+
+
+@device_function
+def insert_line(lines, count, centre):  # type: ignore[no-untyped-def]
+    """Make room for a line at `centre` in the table, which is sorted by q; return its place."""
+    place = count
+    while place > 0 and lines[CENTRE, place - 1] > centre:
+        for r in range(LINE_ROWS):
+            lines[r, place] = lines[r, place - 1]
+        place -= 1
+    return place
+
+
+@device_function
+def put_line(lines, place, centre, sigma, fwhm, height, significance, limits):  # type: ignore[no-untyped-def]
+    """Write what follows from a line's centre, its sigma, width, height and significance."""
+    close = sigma * sigma + (limits[CENTRE_BY_FWHM] * fwhm) ** 2
+    lines[CENTRE, place] = centre
+    lines[FIT_SIGMA, place] = sigma
+    lines[CLOSE_SIGMA, place] = math.sqrt(close + (_CLOSE_BY_Q * centre) ** 2)
+    lines[MATCH_SIGMA, place] = math.sqrt(close + (limits[CENTRE_BY_Q] * centre) ** 2)
+    lines[REACH, place] = min(
+        limits[TOLERANCE] * centre, limits[TOLERANCE_SIGMAS] * lines[MATCH_SIGMA, place]
+    )
+    lines[LOG_HEIGHT, place] = math.log(height)
+    lines[FWHM, place] = fwhm
+    lines[SIGNIFICANCE, place] = significance
+    for member in range(MEMBERS):
+        lines[ASSIGNED + member, place] = -1.0
+
+
+@device_function
+def collect_lines(peaks, n_peaks, limits, lines):  # type: ignore[no-untyped-def]
+    """Fill the table of lines, sorted by q; return their number, and how many are sure.
+
+    Where there is no room for all, Bragg lines come before doubtful ones.
+    """
+    count = 0
+    sure = 0
+    for doubtful in range(2):
+        for j in range(n_peaks):
+            if count == lines.shape[1]:
+                break
+            if doubtful == 0 and peaks[j, table.BRAGG] != codes.LINE_BRAGG:
+                continue
+            if doubtful == 1 and not is_doubtful(peaks[j], limits):
+                continue
+            place = insert_line(lines, count, peaks[j, table.Q])
+            grow = math.sqrt(max(1.0, peaks[j, table.REDUCED_CHI2]))
+            put_line(
+                lines,
+                place,
+                peaks[j, table.Q],
+                grow * peaks[j, table.Q_SIGMA],
+                peaks[j, table.FWHM],
+                peaks[j, table.HEIGHT],
+                peaks[j, table.HEIGHT] / (grow * peaks[j, table.HEIGHT_SIGMA]),
+                limits,
+            )
+            lines[SURE, place] = 1.0 - doubtful
+            lines[PEAK, place] = j
+            count += 1
+        if doubtful == 0:
+            sure = count
+    top = -math.inf
+    for j in range(count):
+        if lines[SURE, j] == 1.0:
+            top = max(top, lines[LOG_HEIGHT, j])
+    for j in range(count):
+        # A spurious peak is the rarer the stronger it is.
+        lines[RARITY, j] = 0.7 + 1.6 * math.sqrt(min(1.0, math.exp(lines[LOG_HEIGHT, j] - top)))
+    return count, sure

@@ -1,0 +1,445 @@
+"""How well lattices explain the lines of a curve: a log Bayes factor."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from gpusaxs.kernels import bragg_lines as bragg
+from gpusaxs.kernels.curve_kernel import FloatArray, device_function
+from gpusaxs.kernels.elementary import exp_minus
+from gpusaxs.kernels.process_peak import lower_bound
+from numpy.typing import NDArray
+
+# Columns of the table of explanations: one phase, or up to three that coexist.
+SCORE = 0
+# Phases of the explanation.
+COUNT = 1
+# Sure lines that it explains, and those with the doubtful ones and the reflections that are seen
+# only where they are expected.
+MATCHES = 2
+SEEN = 3
+# Phase and 2 pi / lattice of each.
+PHASE = 4
+BETA = PHASE + bragg.MEMBERS
+EXPLANATION_COLUMNS = BETA + bragg.MEMBERS
+
+
+class Curve(NamedTuple):
+    """What is left of a curve when its peaks are taken away; (points,) float64 each.
+
+    q in 1/nm; the residual and its uncertainty sigma; noise, the uncertainty of the curve that
+    was searched.
+    """
+
+    q: FloatArray
+    residual: FloatArray
+    sigma: FloatArray
+    noise: FloatArray
+
+
+class Known(NamedTuple):
+    """The phases that can be named.
+
+    positions : (phases, reflections) float64, s of each reflection: q = 2 pi s / lattice
+    reflections, candidates : (phases,) int64, how many there are, and how many of them a base
+        line is tried as
+    first_two : (phases,) bool, whether the first two reflections alone can name the phase
+    broadest : (phases,) float64, largest mean FWHM of the lines over 2 pi / lattice
+    prior : (phases,) float64, ln of the prior weight; -inf leaves a phase out
+    related : (phases, phases) float64, lattice of the second over that of the first where they
+        are known to coexist at a fixed ratio; NaN elsewhere
+    """
+
+    positions: FloatArray
+    reflections: NDArray[np.int64]
+    candidates: NDArray[np.int64]
+    first_two: NDArray[np.bool_]
+    broadest: FloatArray
+    prior: FloatArray
+    related: FloatArray
+
+
+# ln of the range of lattice parameters that is thought possible beforehand.
+_LOG_LATTICE_RANGE = math.log(30.0)
+_ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
+_LN2 = math.log(2.0)
+# Spread of ln intensity of reflections about a smooth envelope.
+_LOG_HEIGHT_SPREAD = 0.9
+# Missing reflections beyond the last matched one cost this share of the others.
+_BEYOND_LAST = 0.1
+# Share of lines whose centre is off by no more than the fit says.
+_CLOSE = 0.5
+# The others are off by this much more than the model of their uncertainty says.
+_WIDE = 1.5
+# A lattice is known no better than this share of it.
+_LATTICE_FLOOR = 0.001
+# ln of the prior weight of each further phase, and what a known ratio of lattices gives back; the
+# ratio holds within this share.
+_LOG_COEXISTENCE = -8.0
+_LOG_RELATED = 6.0
+_RELATED = 0.012
+# ln of how rare it is that a phase of many lines shows two alone.
+_LOG_TWO_LINES = -3.0
+# A line that is left unexplained costs this much more than it would have gained.
+UNEXPLAINED = 2.0
+# What a doubtful peak at a reflection's place gains at most.
+_MOST_OF_DOUBTFUL = 3.0
+# A reflection this close to a peak, in FWHM, cannot be told from it.
+_BLENDED = 0.9
+# ln of how much lower than a reflection a doubtful peak is that cannot hide it.
+_FAR_LOWER = 1.5
+# Half the window in which a reflection is looked for where it is expected, in FWHM.
+_LOOK = 2.0
+# The same lattice, relative.
+SAME_LATTICE = 5e-4
+
+
+@device_function
+def presence(rank):  # type: ignore[no-untyped-def]
+    """Probability that the reflection of this rank has intensity at all."""
+    if rank < 3:
+        return 0.97
+    if rank < 6:
+        return 0.95
+    return 0.92
+
+
+@device_function
+def assign(lines, count, member, positions, reflections, beta):  # type: ignore[no-untyped-def]
+    """Give each sure line the nearest reflection within tolerance, one to one; return the matches.
+
+    `member` is the place of the phase among those that coexist.
+    """
+    given = lines[bragg.ASSIGNED + member]
+    matches = 0
+    k = 0
+    inverse = 1.0 / beta
+    previous = -1
+    for j in range(count):
+        given[j] = -1.0
+        if lines[bragg.SURE, j] == 0.0:
+            continue
+        s = lines[bragg.CENTRE, j] * inverse
+        while k + 1 < reflections and positions[k] + positions[k + 1] <= 2.0 * s:
+            k += 1
+        distance = abs(positions[k] - s)
+        if distance > lines[bragg.REACH, j] * inverse:
+            continue
+        if previous >= 0 and given[previous] == k:
+            if abs(positions[k] - lines[bragg.CENTRE, previous] * inverse) <= distance:
+                continue
+            given[previous] = -1.0
+            matches -= 1
+        given[j] = k
+        previous = j
+        matches += 1
+    return matches
+
+
+@device_function
+def assign_doubtful(lines, count, member, positions, reflections, beta):  # type: ignore[no-untyped-def]
+    """Give doubtful peaks the reflections that `assign` left without a line."""
+    given = lines[bragg.ASSIGNED + member]
+    for j in range(count):
+        if lines[bragg.SURE, j] == 1.0:
+            continue
+        best = -1
+        distance = lines[bragg.REACH, j]
+        for k in range(reflections):
+            away = abs(lines[bragg.CENTRE, j] - beta * positions[k])
+            if away < distance:
+                best = k
+                distance = away
+        for i in range(count):
+            if given[i] == best:
+                best = -1
+        given[j] = best
+
+
+@device_function
+def is_shared(lines, j, member, members):  # type: ignore[no-untyped-def]
+    """Whether another of the phases explains a line too."""
+    shared = False
+    for other in range(members):
+        shared |= other != member and lines[bragg.ASSIGNED + other, j] >= 0.0
+    return shared
+
+
+@device_function
+def own_lines(lines, count, member, members):  # type: ignore[no-untyped-def]
+    """Lines that one phase explains and no other one of the explanation."""
+    own = 0
+    for j in range(count):
+        own += lines[bragg.ASSIGNED + member, j] >= 0.0 and not is_shared(lines, j, member, members)
+    return own
+
+
+@device_function
+def fit_beta(lines, count, member, members, positions):  # type: ignore[no-untyped-def]
+    """Weighted least squares through the origin of q on s; return beta and its information.
+
+    Lines that other phases share are mixtures: they count only where no two others are left.
+    """
+    shared_too = own_lines(lines, count, member, members) < 2
+    cross = 0.0
+    information = 0.0
+    for j in range(count):
+        k = int(lines[bragg.ASSIGNED + member, j])
+        if k >= 0 and (shared_too or not is_shared(lines, j, member, members)):
+            sigma = lines[bragg.CLOSE_SIGMA, j]
+            weight = 1.0 / (sigma * sigma)
+            cross += weight * positions[k] * lines[bragg.CENTRE, j]
+            information += weight * positions[k] * positions[k]
+    return cross / information, information
+
+
+@device_function
+def between_matched(lines, count, member, centre, quantity):  # type: ignore[no-untyped-def]
+    """Interpolate a row of the table of lines between the matched ones beside `centre`."""
+    below = -1
+    above = -1
+    for j in range(count):
+        if lines[bragg.ASSIGNED + member, j] >= 0.0:
+            if lines[bragg.CENTRE, j] <= centre:
+                below = j
+            elif above < 0:
+                above = j
+    if below < 0:
+        return lines[quantity, above]
+    if above < 0:
+        return lines[quantity, below]
+    share = (centre - lines[bragg.CENTRE, below]) / (
+        lines[bragg.CENTRE, above] - lines[bragg.CENTRE, below]
+    )
+    return (1.0 - share) * lines[quantity, below] + share * lines[quantity, above]
+
+
+@device_function
+def is_blended(lines, count, centre, log_expected):  # type: ignore[no-untyped-def]
+    """Whether a reflection at `centre` could not be told from a line beside it.
+
+    A doubtful peak that is far lower than the reflection hides nothing.
+    """
+    for j in range(count):
+        if abs(lines[bragg.CENTRE, j] - centre) < _BLENDED * lines[bragg.FWHM, j] and (
+            lines[bragg.SURE, j] == 1.0 or lines[bragg.LOG_HEIGHT, j] > log_expected - _FAR_LOWER
+        ):
+            return True
+    return False
+
+
+@device_function
+def look(curve, centre, fwhm):  # type: ignore[no-untyped-def]
+    """Height of a Gaussian at `centre` in what the fitted peaks leave, and its uncertainty.
+
+    Weighted least squares of height, level and slope within 2 FWHM; the uncertainty grows with
+    sqrt(reduced chi-squared) above one. (0, inf) where there are too few points.
+    """
+    q, residual, sigma = curve.q, curve.residual, curve.sigma
+    first = lower_bound(q, centre - _LOOK * fwhm)
+    last = lower_bound(q, centre + _LOOK * fwhm)
+    if last - first < 6:
+        return 0.0, math.inf
+    s00 = s01 = s02 = s11 = s12 = s22 = 0.0
+    t0 = t1 = t2 = tt = 0.0
+    inverse = 2.0 / fwhm
+    for i in range(first, last):
+        u = (q[i] - centre) * inverse
+        g = exp_minus(_LN2 * u * u)
+        w = 1.0 / (sigma[i] * sigma[i])
+        y = residual[i]
+        s00 += w * g * g
+        s01 += w * g
+        s02 += w * g * u
+        s11 += w
+        s12 += w * u
+        s22 += w * u * u
+        t0 += w * g * y
+        t1 += w * y
+        t2 += w * u * y
+        tt += w * y * y
+    # The level and the slope go first; what is left belongs to the height.
+    det = s11 * s22 - s12 * s12
+    if not det > 0.0:
+        return 0.0, math.inf
+    a1 = (s01 * s22 - s02 * s12) / det
+    a2 = (s02 * s11 - s01 * s12) / det
+    information = s00 - a1 * s01 - a2 * s02
+    b1 = (t1 * s22 - t2 * s12) / det
+    b2 = (t2 * s11 - t1 * s12) / det
+    if not information > 1e-9 * s00:
+        return 0.0, math.inf
+    height = (t0 - b1 * s01 - b2 * s02) / information
+    chi2 = tt - b1 * t1 - b2 * t2 - height * height * information
+    grow = math.sqrt(max(1.0, chi2 / (last - first - 3)))
+    return height, grow / math.sqrt(information)
+
+
+@device_function
+def look_between(lines, count, member, centre, curve):  # type: ignore[no-untyped-def]
+    """`look` with the width of the matched lines beside it; (0, inf) where a line hides it."""
+    expected = between_matched(lines, count, member, centre, bragg.LOG_HEIGHT)
+    if is_blended(lines, count, centre, expected):
+        return 0.0, math.inf
+    return look(curve, centre, between_matched(lines, count, member, centre, bragg.FWHM))
+
+
+@device_function
+def absence(rank, log_expected, height, sigma):  # type: ignore[no-untyped-def]
+    """Logarithm of how much better "this phase" than "nothing" explains the look at a place.
+
+    The reflection is there with its `presence`, and then its height is lognormal about the
+    expected one: five nodes stand for it.
+    """
+    p = presence(rank)
+    if sigma == math.inf:
+        return 0.0
+    z = min(height / sigma, 6.0)
+    likelihood = 0.0
+    for node in range(5):
+        t = math.exp(log_expected + (node - 2.0) * _LOG_HEIGHT_SPREAD) / sigma
+        weight = 0.4 if node == 2 else (0.24 if node in (1, 3) else 0.06)
+        likelihood += weight * math.exp(min(t * (z - 0.5 * t), 12.0))
+    return min(math.log(1.0 - p + p * likelihood), _MOST_OF_DOUBTFUL)
+
+
+@device_function
+def missing_score(  # type: ignore[no-untyped-def]
+    rank, centre, member, lines, count, curve, limits, careful
+):
+    """Logarithm of the odds of a reflection without a line, and whether it is seen all the same.
+
+    `careful` looks for it in what the fitted peaks leave.
+    """
+    expected = between_matched(lines, count, member, centre, bragg.LOG_HEIGHT)
+    if is_blended(lines, count, centre, expected):
+        return 0.0, 0
+    if careful:
+        height, uncertainty = look_between(lines, count, member, centre, curve)
+        seen = height > limits[bragg.EXPECTED_SIGNIFICANCE] * uncertainty
+        return absence(rank, expected, height, uncertainty), int(seen)
+    point = min(lower_bound(curve.q, centre), curve.q.shape[0] - 1)
+    excess = (
+        expected - math.log(limits[bragg.DETECTION] * curve.noise[point])
+    ) / _LOG_HEIGHT_SPREAD
+    visible = 1.0 / (1.0 + math.exp(-1.7 * excess))
+    return math.log(1.0 - presence(rank) * visible), 0
+
+
+@device_function
+def match_gain(lines, j, expected, span):  # type: ignore[no-untyped-def]
+    """Logarithm of how much likelier a line lies there by a lattice's prediction than by chance."""
+    deviation = lines[bragg.CENTRE, j] - expected
+    close = lines[bragg.CLOSE_SIGMA, j]
+    wide = _WIDE * lines[bragg.MATCH_SIGMA, j]
+    u = deviation / close
+    v = deviation / wide
+    density = _CLOSE / close * math.exp(-0.5 * u * u) + (1.0 - _CLOSE) / wide * math.exp(
+        -0.5 * v * v
+    )
+    return math.log(max(density, 1e-300) * span / _ROOT_TWO_PI)
+
+
+@device_function
+def relation(explanation, one, other, known):  # type: ignore[no-untyped-def]
+    """How well the lattices of two phases stand in a known ratio, 0 to 1."""
+    wanted = known.related[int(explanation[PHASE + one]), int(explanation[PHASE + other])]
+    off = (explanation[BETA + one] / explanation[BETA + other] / wanted - 1.0) / _RELATED
+    return math.exp(-0.5 * off * off) if not math.isnan(off) else 0.0
+
+
+@device_function
+def log_prior(explanation, known):  # type: ignore[no-untyped-def]
+    """Logarithm of the prior weight of coexisting phases; higher for related lattices."""
+    total = 0.0
+    for member in range(int(explanation[COUNT])):
+        total += known.prior[int(explanation[PHASE + member])]
+        if member > 0:
+            total += _LOG_COEXISTENCE
+        for other in range(member):
+            total += _LOG_RELATED * relation(explanation, other, member, known)
+    return total
+
+
+@device_function
+def score(  # type: ignore[no-untyped-def]
+    lines,
+    count,
+    explanation,
+    known,
+    curve,
+    limits,
+    careful,
+    unexplained,
+    least,
+):
+    """Log Bayes factor of an explanation against "all peaks are spurious".
+
+    A matched line gains the precision of its prediction over the range in which a spurious peak
+    could lie anywhere; a missing reflection costs ln(1 - p); a lattice parameter costs its
+    prior range over its posterior width, which makes dense sets of reflections pay by themselves.
+    A line that several phases share gains once, and one that none explains costs `unexplained`
+    times its rarity. The prior weights are in it. The lines are assigned already. Below `least`
+    the sum is not carried on: what is left hardly raises it.
+    """
+    low = curve.q[0]
+    high = curve.q[curve.q.shape[0] - 1]
+    span = high - low
+    members = int(explanation[COUNT])
+    total = log_prior(explanation, known)
+    matches = 0
+    seen = 0
+    for j in range(count):
+        best = -math.inf
+        for member in range(members):
+            k = int(lines[bragg.ASSIGNED + member, j])
+            if k >= 0:
+                phase = int(explanation[PHASE + member])
+                expected = explanation[BETA + member] * known.positions[phase, k]
+                best = max(best, match_gain(lines, j, expected, span) + math.log(presence(k)))
+        if lines[bragg.SURE, j] == 0.0:
+            if best > -math.inf:
+                total += min(max(best, 0.0), _MOST_OF_DOUBTFUL)
+                seen += lines[bragg.SIGNIFICANCE, j] > limits[bragg.EXPECTED_SIGNIFICANCE]
+        elif best > -math.inf:
+            total += best + lines[bragg.RARITY, j]
+            matches += 1
+        else:
+            total -= unexplained * lines[bragg.RARITY, j]
+    explanation[MATCHES] = matches
+    if matches < 3 and not known.first_two[int(explanation[PHASE])]:
+        total += _LOG_TWO_LINES
+    for member in range(members):
+        phase = int(explanation[PHASE + member])
+        beta = explanation[BETA + member]
+        _, information = fit_beta(lines, count, member, members, known.positions[phase])
+        relative = math.sqrt(1.0 / (information * beta * beta) + _LATTICE_FLOOR**2)
+        total += math.log(_ROOT_TWO_PI * relative / _LOG_LATTICE_RANGE)
+    for member in range(members):
+        phase = int(explanation[PHASE + member])
+        beta = explanation[BETA + member]
+        last = -1
+        matched = 0
+        for j in range(count):
+            k = int(lines[bragg.ASSIGNED + member, j])
+            if k >= 0:
+                matched |= 1 << k
+                if lines[bragg.SURE, j] == 1.0:
+                    last = max(last, k)
+        for k in range(known.reflections[phase]):
+            if total < least:
+                break
+            centre = beta * known.positions[phase, k]
+            if low < centre < high and not matched >> k & 1:
+                # Three lines that are matched need no fourth one beyond them to be seen.
+                closer = careful and (k < last or matches < 3)
+                gain, visible = missing_score(
+                    k, centre, member, lines, count, curve, limits, closer
+                )
+                seen += visible
+                total += gain if k < last else _BEYOND_LAST * gain
+    explanation[SEEN] = matches + seen
+    explanation[SCORE] = total
+    return total
