@@ -10,9 +10,9 @@ from gpusaxs.kernels.select import median
 
 # Points at each end that may be shadowed, as a share of the curve.
 _SHADOW = 1.0 / 16.0
-# An end is shadowed where it falls below this share of the level inside.
+# An end is shadowed where it is nearer to zero than this share of the level inside.
 _DARK = 0.3
-# It has to lie below it by this many times the noise inside too.
+# The points of a shadow together lack this many times the noise inside.
 _BEYOND_NOISE = 5.0
 # Median of |difference| of two neighbours with normal noise, over its standard deviation.
 _NORMAL_DIFFERENCE = 0.6744897501960817 * math.sqrt(2.0)
@@ -43,28 +43,26 @@ def shadowed(intensity, direction, work):  # type: ignore[no-untyped-def]
     """Number of points in the shadow at one end; direction 1 at the low-q end, -1 at the high.
 
     Scattering neither rises from nothing at the lowest q nor breaks off at the highest: an end
-    that lies well below the level just inside, and by more than the noise, is a beamstop or the
-    detector's edge. The shadow reaches to where the curve first comes out of it.
+    that is next to nothing beside the level just inside, for so many points that noise cannot be
+    the reason, is a beamstop or the detector's edge.
     """
     points = intensity.shape[0]
     reach = max(10, int(points * _SHADOW))
     if points < 6 * reach:
         return 0
-    end = 0 if direction > 0 else points - 3
     first = reach // 2 if direction > 0 else points - 2 * reach
     last = 2 * reach if direction > 0 else points - reach // 2
     inside = level(intensity, first, last, work)
-    dark = _DARK * inside
-    if not level(intensity, end, end + 3, work) < dark:
-        return 0
-    dark = min(dark, inside - _BEYOND_NOISE * scatter(intensity, first, last, work))
-    shadow = 0
-    while shadow < reach:
-        i = shadow if direction > 0 else points - 1 - shadow
-        if not level(intensity, i - 1, i + 2, work) < dark:
+    dark = 0
+    while dark < reach:
+        i = dark if direction > 0 else points - 1 - dark
+        if not abs(level(intensity, i - 1, i + 2, work)) < _DARK * inside:
             break
-        shadow += 1
-    return shadow + _MARGIN if shadow > 0 else 0
+        dark += 1
+    noise = scatter(intensity, first, last, work)
+    if not inside * math.sqrt(dark) > _BEYOND_NOISE * noise:
+        return 0
+    return dark + _MARGIN if dark > 0 else 0
 
 
 @curve_kernel

@@ -588,7 +588,8 @@ def find_peak(
         narrowest = math.hypot(resolution, relative_resolution * q[peak])
         if narrowest > 0.0 or room[peak] < math.inf:
             _, fwhm, _ = appearance(q, values, peak, prominence, least, growth)
-            if fwhm < _SEEMS * narrowest or fwhm > room[peak]:
+            on_hump = room[peak] < math.inf and not fwhm <= room[peak]
+            if fwhm < _SEEMS * narrowest or on_hump:
                 continue
         count = insert_candidate(candidates, count, peak + start, value, prominence, 0)
     if count > 0:

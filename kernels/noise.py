@@ -66,16 +66,13 @@ def is_sparse(intensity, first, last):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def noise_ratio(intensity, sigma, first, last, start, work):  # type: ignore[no-untyped-def]
+def noise_ratio(intensity, sigma, first, last, work):  # type: ignore[no-untyped-def]
     """Robust noise over what sigma says, on every other point from first to last; NaN without any.
-
-    They are the even ones from the measured start, `start` points before the first.
 
     work : (points,) float64
     """
     points = intensity.shape[0]
     begin = max(first, 2)
-    begin += (start + begin) & 1
     count = max(0, (min(last, points - 2) - begin + 1) // 2)
     for j in range(count):
         i = begin + 2 * j
@@ -89,7 +86,8 @@ def noise_ratio(intensity, sigma, first, last, start, work):  # type: ignore[no-
 def noise_ratio_of_sums(intensity, sigma, start, work):  # type: ignore[no-untyped-def]
     """Robust noise over what sigma says of independent points, of sums of `_SUM` neighbours.
 
-    NaN for a curve that is too short to say it.
+    NaN for a curve that is too short to say it. Every fourth is taken, the same ones wherever the
+    curve is cut off; `start` points are, before its first.
 
     work : (points,) float64
     """
@@ -243,7 +241,7 @@ def noise(
         # Few counts are no reason to trust sigma less.
         values[b] = 1.0
         if not is_sparse(intensity, first, last):
-            values[b] = noise_ratio(intensity, sigma, first, last, start, work)
+            values[b] = noise_ratio(intensity, sigma, first, last, work)
         row[b] = values[b]
     of_sums = noise_ratio_of_sums(intensity, sigma, start, work)
     ratio = ratio_of_neighbours(median(row, blocks), of_sums, 2 * unknown < points)
@@ -283,8 +281,6 @@ def noise_level(noise: Row, start: PerCurve, block: Shared, work: Scratch, level
     for b in range(blocks):
         first = block_edge(b, blocks, cut, block, points)
         last = block_edge(b + 1, blocks, cut, block, points)
-        if last - first > 3:
-            first += -(start + first) & 3
         quarter = (last - first + 3) // 4
         for j in range(quarter):
             work[j] = noise[first + 4 * j]

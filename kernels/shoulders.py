@@ -116,7 +116,7 @@ def strongest_shoulder(  # type: ignore[no-untyped-def]
             continue
         sum_from(residual, first, count, False, sums)
         sum_from(sigma, first, count, True, squares)
-        for k in range(lag + half, count - lag - half):
+        for k in range(lag + half + 1, count - lag - half - 1):
             height = bend(sums, k, lag, half)
             if (
                 height > highest * _GAUSSIAN_GAIN

@@ -114,8 +114,8 @@ def test_a_peak_near_the_end_is_no_edge(run):
 @pytest.mark.parametrize("seed", range(5))
 def test_an_end_lost_in_the_noise_is_no_edge(run, seed):
     noise = np.random.default_rng(seed).normal(size=Q.size)
-    intensity = 100.0 * np.exp(-3.0 * Q) + noise
-    intensity[-3:] -= 1.0
+    intensity = 1.0 + noise
+    intensity[-3:] = 0.0
     assert kept(run, intensity=intensity, trim_edges=True) == (0, Q.size, 0)
 
 

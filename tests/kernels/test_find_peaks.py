@@ -426,7 +426,9 @@ def test_a_peak_alone_has_its_whole_prominence(fwhm: float) -> None:
     assert found[0, table.PROMINENCE] == pytest.approx(1000.0, rel=0.1)
 
 
-@pytest.mark.parametrize(("centre", "at_edge"), [(200, False), (2, True), (397, True)])
+@pytest.mark.parametrize(
+    ("centre", "at_edge"), [(200, False), (2, True), (7, False), (397, True), (392, False)]
+)
 def test_a_peak_that_does_not_fall_to_half_on_both_sides_is_at_the_edge(
     centre: float, at_edge: bool
 ) -> None:
