@@ -59,10 +59,10 @@ def shadowed(intensity, direction, work):  # type: ignore[no-untyped-def]
         if not abs(level(intensity, i - 1, i + 2, work)) < _DARK * inside:
             break
         dark += 1
-    noise = scatter(intensity, first, last, work)
-    if not inside * math.sqrt(dark) > _BEYOND_NOISE * noise:
+    if dark == 0:
         return 0
-    return dark + _MARGIN if dark > 0 else 0
+    noise = scatter(intensity, first, last, work)
+    return dark + _MARGIN if inside * math.sqrt(dark) > _BEYOND_NOISE * noise else 0
 
 
 @curve_kernel
