@@ -80,8 +80,8 @@ _WIDE = 1.5
 _LATTICE_FLOOR = 0.001
 # ln of the prior weight of each further phase, and what a known ratio of lattices gives back; the
 # ratio holds within this share.
-_LOG_COEXISTENCE = -12.0
-_LOG_RELATED = 9.0
+_LOG_COEXISTENCE = -13.0
+_LOG_RELATED = 10.0
 _RELATED = 0.012
 # ln of how rare it is that a phase of many lines shows two alone.
 _LOG_TWO_LINES = -4.5
