@@ -47,9 +47,9 @@ _FAINT = math.log(2.0)
 # Explanations this far behind the best, in log Bayes factor, are looked at no closer.
 _FAR_BEHIND = 6.0
 # What each line beyond the third adds to the score that chance reaches.
-_MORE_LINES = 2.5
+_MORE_LINES = 1.0
 # ln of how many lattices less are tried for the few phases that two lines name.
-_FEWER_TRIALS = 7.0
+_FEWER_TRIALS = 8.0
 # An explanation less probable than this is none.
 _UNLIKELY = 0.3
 # Explanations this far behind the best are no candidates.
@@ -444,9 +444,9 @@ def look_at_the_best(lines, count, known, curve, limits, explanations, total):  
 
 
 @device_function
-def write_phase(
+def write_phase(  # type: ignore[no-untyped-def]
     row, candidate, sure, explanation, member, lines, count, known, curve, limits, planes, orders
-):  # type: ignore[no-untyped-def]
+):
     """Write a phase with its lattice parameter, and the reflections matched and missing."""
     phase = int(explanation[explain.PHASE + member])
     members = int(explanation[explain.COUNT])

@@ -80,11 +80,11 @@ _WIDE = 1.5
 _LATTICE_FLOOR = 0.001
 # ln of the prior weight of each further phase, and what a known ratio of lattices gives back; the
 # ratio holds within this share.
-_LOG_COEXISTENCE = -8.0
-_LOG_RELATED = 6.0
+_LOG_COEXISTENCE = -13.0
+_LOG_RELATED = 10.0
 _RELATED = 0.012
 # ln of how rare it is that a phase of many lines shows two alone.
-_LOG_TWO_LINES = -3.0
+_LOG_TWO_LINES = -4.5
 # What a free ratio of the axes costs: ln of its precision over the range that is possible.
 _LOG_RATIO = -5.0
 # A line that is left unexplained costs this much more than it would have gained.

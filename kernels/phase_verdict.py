@@ -7,14 +7,14 @@ import math
 from gpusaxs.kernels.curve_kernel import device_function
 
 # P = (1 - floor) / (1 + exp(-(offset + slope lead))), the floor by how many reflections are seen.
-# Made by `python -m benchmarks.calibrate --curves 250`, from 8,133 answers.
-_OFFSET = 0.263
-_SLOPE = 0.551
-_FLOOR_TWO = 0.054
-_FLOOR_THREE = 0.002
-_FLOOR_FOUR = 0.005
-_FLOOR_SIX = 0.006
-_FLOOR_SEVERAL = 0.071
+# Made by `python -m benchmarks.calibrate --curves 150`, from 4,790 answers.
+_OFFSET = -0.015
+_SLOPE = 0.754
+_FLOOR_TWO = 0.092
+_FLOOR_THREE = 0.029
+_FLOOR_FOUR = 0.008
+_FLOOR_SIX = 0.007
+_FLOOR_SEVERAL = 0.098
 
 
 @device_function

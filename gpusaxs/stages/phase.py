@@ -107,7 +107,7 @@ class Phase(Stage):
         gt=0.0,
     )
     min_score: float = parameter(
-        8.0, "Log Bayes factor that lines of no phase reach by chance: a rival of every answer."
+        9.0, "Log Bayes factor that lines of no phase reach by chance: a rival of every answer."
     )
     min_probability: float = parameter(
         0.75, "Probability of being right that an answer needs.", ge=0.0, le=1.0
