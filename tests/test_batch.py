@@ -205,7 +205,7 @@ def test_peaks_of_the_tables_are_peaks_of_the_sample():
     batch.peaks[1, 0, table.REMARKS] = PeakRemarks.SHOULDER
     batch.peaks[1, 0, table.BRAGG] = LineKind.BRAGG
     batch.n_peaks[1] = 1
-    batch.candidates[1, :2] = [[30.0, 8.0, 2.0], [12.0, 4.0, 1.0]]
+    batch.candidates[1, :2] = [[30.0, 8.0, 2.0, 0.0], [12.0, 4.0, 1.0, 0.0]]
     batch.n_candidates[1] = 2
     metadata = batch.to_samples()[1].metadata
     [peak] = metadata.processed_peaks

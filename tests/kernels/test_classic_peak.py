@@ -34,7 +34,7 @@ def fit(q, curve, sigma, k, max_width=0.5, start=0):
     """Fit about point `k`; q in 1/angstrom."""
     search, residual = curve.copy(), np.full_like(curve, -7.0)
     candidates = np.zeros((1, 2, table.CANDIDATE_COLUMNS))
-    candidates[0, 0] = k + start, curve[k], 0.3
+    candidates[0, 0, : table.FOUND_AS] = k + start, curve[k], 0.3
     peaks = np.full((1, 3, table.PEAK_COLUMNS), -7.0)
     n_peaks = np.ones(1, np.int64)
     NumpyBackend(1).launch(
