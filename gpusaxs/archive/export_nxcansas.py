@@ -24,10 +24,11 @@ _TEXT = h5py.string_dtype()
 _Q = "1/nm"
 _UNITS = {
     "q": _Q, "q_sigma": _Q, "fwhm": _Q, "fwhm_sigma": _Q, "lattice": "nm", "lattice_sigma": "nm",
-    "d_spacing": "nm",
+    "d_spacing": "nm", "partner_lattice": "nm", "offset": _Q, "offset_sigma": _Q,
 }  # fmt: skip
 _ANSWER = (
-    "verdict", "phase", "lattice", "lattice_sigma", "d_spacing", "score", "margin", "status",
+    "verdict", "phase", "lattice", "lattice_sigma", "d_spacing", "score", "probability", "margin",
+    "status",
 )  # fmt: skip
 
 
@@ -171,8 +172,10 @@ def _put_table(entry: h5py.Group, name: str, rows: Sequence[Line], schema: pa.Sc
         values = [row[column.name] for row in rows]
         if pa.types.is_list(column.type):
             values = [" ".join(map(str, value)) for value in values]
-        if isinstance(values[0], str):
             group.create_dataset(column.name, data=values, dtype=_TEXT)
+        elif pa.types.is_dictionary(column.type):
+            words = ["" if value is None else value for value in values]
+            group.create_dataset(column.name, data=words, dtype=_TEXT)
         else:
             kind = column.type.to_pandas_dtype()
             dataset = group.create_dataset(column.name, data=np.array(values, kind))

@@ -64,7 +64,7 @@ class Trial:
     seconds_a_block
         What a block takes however small it is.
     empty_tables, empty_curves
-        Bytes of a block without curves.
+        Bytes of a block that has next to nothing in it: a row a table, no reduced curve.
     batch_point, read_point, curves_point, encoded_point
         Bytes of a point: in a batch, as it was read, in the table of reduced curves, and of the
         latter when it is encoded.
@@ -92,9 +92,11 @@ class Trial:
         self.batch_point = self.read_point = self.a_curve = 0.0
         self.curves_point = self.encoded_point = 0.0
         schemas = SCHEMAS | {"samples": samples_schema(runtime.pipeline.number_columns)}
-        empty = {name: len(encoded(schema.empty_table())) for name, schema in schemas.items()}
-        self.empty_curves = empty.pop("curves") if save_curves else 0
-        self.empty_tables = sum(empty.values())
+        curves = schemas.pop("curves")
+        self.empty_curves = len(encoded(curves.empty_table())) if save_curves else 0
+        # Columns that are not empty have pages of their own.
+        one_row = [pa.Table.from_pylist([{}], schema) for schema in schemas.values()]
+        self.empty_tables = sum(len(encoded(table)) for table in one_row)
         with runtime.new_run() as run:
             self._processor = BlockProcessor(runtime, run, save_curves=save_curves)
             samples = [entry for group in groups for entry in samples_of(group.entries)]

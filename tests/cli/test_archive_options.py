@@ -212,14 +212,14 @@ def full_disk(monkeypatch, part):
     """Let there be no room for a part and what comes after it."""
     from gpusaxs.archive import directory
 
-    put = directory._put
+    put = directory.put
 
     def fails(target, content):
         if target.name == part:
             raise OSError(28, "No space left on device")
         put(target, content)
 
-    monkeypatch.setattr(directory, "_put", fails)
+    monkeypatch.setattr(directory, "put", fails)
 
 
 def test_a_run_that_stops_exits_with_1_and_says_why_and_how_it_goes_on(
