@@ -44,8 +44,10 @@ SIGNIFICANCE = 8
 SURE = 9
 # Row of the table of peaks; -1.0 for a line that was seen only where it was expected.
 PEAK = 10
+# What a lattice that explains the line gains at most.
+MOST = 11
 # The reflection that each of up to three phases gives the line; -1.0 for none.
-ASSIGNED = 11
+ASSIGNED = 12
 MEMBERS = 3
 LINE_ROWS = ASSIGNED + MEMBERS
 

@@ -138,12 +138,12 @@ def copy_explanation(source, target):  # type: ignore[no-untyped-def]
 
 @device_function
 def best_lattice(  # type: ignore[no-untyped-def]
-    lines, count, sure, phase, known, curve, limits, trial, best, strongest, lowest
+    lines, count, sure, phase, known, curve, limits, trial, best, strongest, lowest, least
 ):
     """Try two lines, the strongest and the lowest, as each of a phase's first reflections.
 
     `best` becomes the best explanation by this phase alone; its score is -inf where no lattice
-    explains enough lines.
+    explains enough lines, or none scores more than `least`.
     """
     best[explain.SCORE] = -math.inf
     best[explain.BETA] = math.nan
@@ -176,7 +176,10 @@ def best_lattice(  # type: ignore[no-untyped-def]
             # Two lines may be those of any phase, though they name only a few.
             if matches < 2 or (matches < 3 and not enough and sure > 2):
                 continue
-            beta, _ = explain.fit_beta(lines, count, 0, 1, positions)
+            beta, information = explain.fit_beta(lines, count, 0, 1, positions)
+            enough_score = max(least, best[explain.SCORE])
+            if explain.at_most(lines, count, phase, beta, information, known) < enough_score:
+                continue
             trial[explain.BETA] = beta
             gained = explain.score(
                 lines,
@@ -187,9 +190,9 @@ def best_lattice(  # type: ignore[no-untyped-def]
                 limits,
                 False,
                 explain.UNEXPLAINED,
-                best[explain.SCORE],
+                enough_score,
             )
-            if gained > best[explain.SCORE]:
+            if gained > enough_score:
                 copy_explanation(trial, best)
                 best_matches = matches
 
@@ -208,6 +211,7 @@ def best_axes(  # type: ignore[no-untyped-def]
     best,
     strongest,
     lowest,
+    least,
     planes,
     order,
 ):
@@ -221,14 +225,25 @@ def best_axes(  # type: ignore[no-untyped-def]
     if math.isnan(low):
         place_reflections(planes, reflections, 1.0, positions, order)
         best_lattice(
-            lines, count, sure, phase, known, curve, limits, trial, best, strongest, lowest
+            lines, count, sure, phase, known, curve, limits, trial, best, strongest, lowest, least
         )
         return
     ratio = math.nan
     for step in range(ratio_steps(low, high)):
         place_reflections(planes, reflections, ratio_at(low, high, step), positions, order)
         best_lattice(
-            lines, count, sure, phase, known, curve, limits, trial, scanned, strongest, lowest
+            lines,
+            count,
+            sure,
+            phase,
+            known,
+            curve,
+            limits,
+            trial,
+            scanned,
+            strongest,
+            lowest,
+            least,
         )
         if scanned[explain.SCORE] > best[explain.SCORE] and scanned[explain.MATCHES] > 3.0:
             copy_explanation(scanned, best)
@@ -655,9 +670,11 @@ def index_phase(
         return
 
     take_away(q, intensity, peaks, n_peaks, residual, profile)
+    explain.fill_most(lines, count, curve)
     strongest, lowest = bases(lines, count, 0)
     best = -1
     for _ in range(2):
+        top = -math.inf
         for phase in range(n_known):
             explanations[phase, explain.SCORE] = -math.inf
             if prior[phase] > -math.inf:
@@ -674,9 +691,11 @@ def index_phase(
                     explanations[phase],
                     strongest,
                     lowest,
+                    top - _FAR_BEHIND,
                     planes[phase],
                     order[phase],
                 )
+                top = max(top, explanations[phase, explain.SCORE])
         best = look_at_the_best(lines, count, known, curve, limits, explanations, n_known)
         if best >= 0 and explanations[best, explain.SCORE] > limits[bragg.MIN_SCORE]:
             break

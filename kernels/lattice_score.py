@@ -347,6 +347,35 @@ def match_gain(lines, j, expected, span):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def fill_most(lines, count, curve):  # type: ignore[no-untyped-def]
+    """Fill the row of what each line gains at most: where the prediction is exact."""
+    span = curve.q[curve.q.shape[0] - 1] - curve.q[0]
+    for j in range(count):
+        lines[bragg.MOST, j] = lines[bragg.RARITY, j] + match_gain(
+            lines, j, lines[bragg.CENTRE, j], span
+        )
+
+
+@device_function
+def precision_cost(beta, information):  # type: ignore[no-untyped-def]
+    """Logarithm of the precision of a lattice parameter over the range that is thought possible."""
+    relative = math.sqrt(1.0 / (information * beta * beta) + _LATTICE_FLOOR**2)
+    return math.log(_ROOT_TWO_PI * relative / _LOG_LATTICE_RANGE)
+
+
+@device_function
+def at_most(lines, count, phase, beta, information, known):  # type: ignore[no-untyped-def]
+    """What a phase alone can score with the lines that are assigned to it, at most."""
+    total = known.prior[phase] + precision_cost(beta, information)
+    for j in range(count):
+        if lines[bragg.ASSIGNED, j] >= 0.0:
+            total += lines[bragg.MOST, j]
+        elif lines[bragg.SURE, j] == 1.0:
+            total -= UNEXPLAINED * lines[bragg.RARITY, j]
+    return total
+
+
+@device_function
 def relation(explanation, one, other, known):  # type: ignore[no-untyped-def]
     """How well the lattices of two phases stand in a known ratio, 0 to 1."""
     wanted = known.related[int(explanation[PHASE + one]), int(explanation[PHASE + other])]
@@ -422,8 +451,7 @@ def score(  # type: ignore[no-untyped-def]
         phase = int(explanation[PHASE + member])
         beta = explanation[BETA + member]
         _, information = fit_beta(lines, count, member, members, known.positions[phase])
-        relative = math.sqrt(1.0 / (information * beta * beta) + _LATTICE_FLOOR**2)
-        total += math.log(_ROOT_TWO_PI * relative / _LOG_LATTICE_RANGE)
+        total += precision_cost(beta, information)
     for member in range(members):
         phase = int(explanation[PHASE + member])
         beta = explanation[BETA + member]
