@@ -46,8 +46,10 @@ SURE = 9
 PEAK = 10
 # What a lattice that explains the line gains at most.
 MOST = 11
+# Of the centre in a fit of the lattice.
+WEIGHT = 12
 # The reflection that each of up to three phases gives the line; -1.0 for none.
-ASSIGNED = 12
+ASSIGNED = 13
 MEMBERS = 3
 LINE_ROWS = ASSIGNED + MEMBERS
 
@@ -57,6 +59,13 @@ _LOBE_EVEN = 0.7
 # The first of them is broader than this share of its q.
 _FIRST_LOBE = 0.1
 _NARROWEST_LOBE = 0.018
+# Three in a row are as even as this, broader than this share of their distance, and that is more
+# than this share of their q.
+_ROW_EVEN = 0.8
+_ROW_WIDTH = 0.38
+_LOBE_APART = 0.08
+# A peak that is not narrower than this share of a lobe is none of a lattice.
+_LIKE_A_LOBE = 0.6
 # What is left beside a line is wider than it by this factor, or lower than this share of it and
 # closer than this share of its q.
 _FOOT_WIDTH = 1.4
@@ -164,6 +173,50 @@ def are_oscillations(peaks, n_peaks, limits):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def next_broad(peaks, n_peaks, j, limits):  # type: ignore[no-untyped-def]
+    """The peak that follows peak `j` in q among those that stand out and are no spikes; -1 without.
+
+    With `j` of -1 the first of them.
+    """
+    following = -1
+    for k in range(n_peaks):
+        centre = peaks[k, table.Q]
+        if (
+            peaks[k, table.HEIGHT] > limits[MIN_SIGNIFICANCE] * peaks[k, table.HEIGHT_SIGMA]
+            and peaks[k, table.FWHM] > _NARROWEST_LOBE * centre
+            and (j < 0 or centre > peaks[j, table.Q])
+            and (following < 0 or centre < peaks[following, table.Q])
+        ):
+            following = k
+    return following
+
+
+@device_function
+def narrowest_lobe(peaks, n_peaks, limits):  # type: ignore[no-untyped-def]
+    """FWHM of the narrowest peak in a row of three lobes of a form factor; inf without one.
+
+    Lobes follow each other evenly and are about half as broad as their distance; the lines of a
+    lattice are narrower, or far nearer to each other than their q.
+    """
+    narrowest = math.inf
+    one = next_broad(peaks, n_peaks, -1, limits)
+    while one >= 0:
+        two = next_broad(peaks, n_peaks, one, limits)
+        three = next_broad(peaks, n_peaks, two, limits) if two >= 0 else -1
+        if three < 0:
+            break
+        gap = peaks[two, table.Q] - peaks[one, table.Q]
+        second = peaks[three, table.Q] - peaks[two, table.Q]
+        least = min(peaks[one, table.FWHM], peaks[two, table.FWHM], peaks[three, table.FWHM])
+        even = _ROW_EVEN * gap < second < gap / _ROW_EVEN
+        apart = min(gap, second) > _LOBE_APART * peaks[two, table.Q]
+        if even and apart and least > _ROW_WIDTH * max(gap, second):
+            narrowest = min(narrowest, least)
+        one = two
+    return narrowest
+
+
+@device_function
 def is_foot(peaks, n_peaks, j):  # type: ignore[no-untyped-def]
     """Whether a peak is what a fit has left beside a stronger line, or that line's satellite."""
     fwhm = peaks[j, table.FWHM]
@@ -199,6 +252,10 @@ def mark_bragg(peaks, n_peaks, q, limits):  # type: ignore[no-untyped-def]
             if peaks[j, table.BRAGG] == codes.LINE_BRAGG:
                 peaks[j, table.BRAGG] = codes.LINE_LOBE
         return 0
+    lobe = _LIKE_A_LOBE * narrowest_lobe(peaks, n_peaks, limits)
+    for j in range(n_peaks):
+        if peaks[j, table.BRAGG] == codes.LINE_BRAGG and peaks[j, table.FWHM] > lobe:
+            peaks[j, table.BRAGG] = codes.LINE_LOBE
     width = typical_width(peaks, n_peaks)
     count = 0
     for j in range(n_peaks):
@@ -244,6 +301,7 @@ def put_line(lines, place, centre, sigma, fwhm, height, significance, limits):  
     lines[CENTRE, place] = centre
     lines[FIT_SIGMA, place] = sigma
     lines[CLOSE_SIGMA, place] = math.sqrt(close + (_CLOSE_BY_Q * centre) ** 2)
+    lines[WEIGHT, place] = 1.0 / (close + (_CLOSE_BY_Q * centre) ** 2)
     lines[MATCH_SIGMA, place] = math.sqrt(close + (limits[CENTRE_BY_Q] * centre) ** 2)
     lines[REACH, place] = min(
         limits[TOLERANCE] * centre, limits[TOLERANCE_SIGMAS] * lines[MATCH_SIGMA, place]

@@ -138,12 +138,13 @@ def copy_explanation(source, target):  # type: ignore[no-untyped-def]
 
 @device_function
 def best_lattice(  # type: ignore[no-untyped-def]
-    lines, count, sure, phase, known, curve, limits, trial, best, strongest, lowest, least
+    lines, count, sure, phase, known, curve, limits, trial, best, strongest, lowest, least, change
 ):
     """Try two lines, the strongest and the lowest, as each of a phase's first reflections.
 
     `best` becomes the best explanation by this phase alone; its score is -inf where no lattice
-    explains enough lines, or none scores more than `least`.
+    explains enough lines, or none scores more than `least`. `change` is what one line more can
+    change: a lattice that is fitted to its lines may explain another one.
     """
     best[explain.SCORE] = -math.inf
     best[explain.BETA] = math.nan
@@ -166,8 +167,12 @@ def best_lattice(  # type: ignore[no-untyped-def]
             matches = explain.assign(lines, count, 0, positions, reflections, beta)
             if matches < 2 or 3 * matches < 2 * best_matches:
                 continue
-            beta, _ = explain.fit_beta(lines, count, 0, 1, positions)
+            beta, information = explain.fit_beta(lines, count, 0, 1, positions)
             if abs(beta - best[explain.BETA]) < explain.SAME_LATTICE * beta:
+                continue
+            enough_score = max(least, best[explain.SCORE])
+            possible = explain.at_most(lines, count, phase, beta, information, known)
+            if possible + change < enough_score:
                 continue
             if mean_width(lines, count, 0) > known.broadest[phase] * beta:
                 continue
@@ -177,7 +182,6 @@ def best_lattice(  # type: ignore[no-untyped-def]
             if matches < 2 or (matches < 3 and not enough and sure > 2):
                 continue
             beta, information = explain.fit_beta(lines, count, 0, 1, positions)
-            enough_score = max(least, best[explain.SCORE])
             if explain.at_most(lines, count, phase, beta, information, known) < enough_score:
                 continue
             trial[explain.BETA] = beta
@@ -212,6 +216,7 @@ def best_axes(  # type: ignore[no-untyped-def]
     strongest,
     lowest,
     least,
+    change,
     planes,
     order,
 ):
@@ -225,7 +230,19 @@ def best_axes(  # type: ignore[no-untyped-def]
     if math.isnan(low):
         place_reflections(planes, reflections, 1.0, positions, order)
         best_lattice(
-            lines, count, sure, phase, known, curve, limits, trial, best, strongest, lowest, least
+            lines,
+            count,
+            sure,
+            phase,
+            known,
+            curve,
+            limits,
+            trial,
+            best,
+            strongest,
+            lowest,
+            least,
+            change,
         )
         return
     ratio = math.nan
@@ -244,6 +261,7 @@ def best_axes(  # type: ignore[no-untyped-def]
             strongest,
             lowest,
             least,
+            change,
         )
         if scanned[explain.SCORE] > best[explain.SCORE] and scanned[explain.MATCHES] > 3.0:
             copy_explanation(scanned, best)
@@ -670,7 +688,7 @@ def index_phase(
         return
 
     take_away(q, intensity, peaks, n_peaks, residual, profile)
-    explain.fill_most(lines, count, curve)
+    change = explain.fill_most(lines, count, curve)
     strongest, lowest = bases(lines, count, 0)
     best = -1
     for _ in range(2):
@@ -692,6 +710,7 @@ def index_phase(
                     strongest,
                     lowest,
                     top - _FAR_BEHIND,
+                    change,
                     planes[phase],
                     order[phase],
                 )

@@ -187,16 +187,15 @@ def fit_beta(lines, count, member, members, positions):  # type: ignore[no-untyp
 
     Lines that other phases share are mixtures: they count only where no two others are left.
     """
-    shared_too = own_lines(lines, count, member, members) < 2
+    shared_too = members == 1 or own_lines(lines, count, member, members) < 2
     cross = 0.0
     information = 0.0
     for j in range(count):
         k = int(lines[bragg.ASSIGNED + member, j])
         if k >= 0 and (shared_too or not is_shared(lines, j, member, members)):
-            sigma = lines[bragg.CLOSE_SIGMA, j]
-            weight = 1.0 / (sigma * sigma)
-            cross += weight * positions[k] * lines[bragg.CENTRE, j]
-            information += weight * positions[k] * positions[k]
+            weight = lines[bragg.WEIGHT, j] * positions[k]
+            cross += weight * lines[bragg.CENTRE, j]
+            information += weight * positions[k]
     return cross / information, information
 
 
@@ -348,12 +347,17 @@ def match_gain(lines, j, expected, span):  # type: ignore[no-untyped-def]
 
 @device_function
 def fill_most(lines, count, curve):  # type: ignore[no-untyped-def]
-    """Fill the row of what each line gains at most: where the prediction is exact."""
+    """Fill the row of what each line gains at most; return what one line more can change.
+
+    A line gains most where the prediction is exact.
+    """
     span = curve.q[curve.q.shape[0] - 1] - curve.q[0]
+    change = 0.0
     for j in range(count):
-        lines[bragg.MOST, j] = lines[bragg.RARITY, j] + match_gain(
-            lines, j, lines[bragg.CENTRE, j], span
-        )
+        most = lines[bragg.RARITY, j] + match_gain(lines, j, lines[bragg.CENTRE, j], span)
+        lines[bragg.MOST, j] = most
+        change = max(change, most + UNEXPLAINED * lines[bragg.RARITY, j])
+    return change
 
 
 @device_function
