@@ -95,6 +95,11 @@ class Fits:
     truth: float
     snr: float
 
+    def known(self) -> Fits:
+        """Return those that have an uncertainty."""
+        good = np.isfinite(self.sigma) & (self.sigma > 0.0)
+        return Fits(self.value[good], self.sigma[good], self.truth, self.snr)
+
 
 def with_noise(simulation: Simulation, noises: int, seed: int) -> tuple[FloatArray, FloatArray]:
     """Draw the noise of flawless curves anew.
@@ -173,7 +178,8 @@ def _add_lattices(
 
 
 def pulls(what: str, fits: Sequence[Fits]) -> Pulls:
-    """Summarise fits of different lines."""
+    """Summarise fits of different lines; one that knows no sigma says nothing."""
+    fits = [one.known() for one in fits]
     scatter = np.concatenate(
         [
             (one.value - one.value.mean())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -393,8 +394,9 @@ class SampleBatch:
         codes = np.unique(host["status"]).tolist()
         statuses = {code: CurveStatus(code) for code in codes}
         failed = {code for code, status in statuses.items() if status.failed}
+        phases = _phases(host, self.known)
         return [
-            self._sample(row, place, host, statuses[code], code in failed)
+            self._sample(row, place, host, phases[place], statuses[code], code in failed)
             for place, (row, code) in enumerate(zip(numbers, host["status"].tolist(), strict=True))
         ]
 
@@ -403,6 +405,7 @@ class SampleBatch:
         number: int,
         row: int,
         host: dict[str, NDArray[Any]],
+        phases: tuple[PhaseMatch, ...],
         status: CurveStatus,
         failed: bool,
     ) -> Sample:
@@ -428,7 +431,7 @@ class SampleBatch:
             reason=self.reasons.get(number, status.explanation if failed else ""),
             verdict=Verdict.FAILED if failed else _VERDICTS[int(host["verdict"][row])],
             margin=float(host["margin"][row]),
-            phases=_phases(host["phases"][row, : host["n_phases"][row]], self.known, rows),
+            phases=phases,
             numbers={
                 f"{stage}.{number.name}": number.told(value)
                 for stage, numbers in self.number_columns.items()
@@ -575,30 +578,39 @@ def bits_of(masks: FloatArray, count: int) -> NDArray[np.bool_]:
     return (whole >> np.arange(count) & 1).astype(np.bool_)
 
 
-def _phases(lines: FloatArray, known: Sequence[Phase], peaks: FloatArray) -> tuple[PhaseMatch, ...]:
-    """Return the phases of a curve from its rows of the tables."""
-    if not len(lines):
-        return ()
+def _phases(host: dict[str, NDArray[Any]], known: Sequence[Phase]) -> list[tuple[PhaseMatch, ...]]:
+    """Return the phases of each curve; `known` are those that the tables number."""
+    curve, rank = np.nonzero(np.arange(table.MAX_PHASES) < host["n_phases"][:, np.newaxis])
+    lines = host["phases"][curve, rank]
     numbered = Numbered.of(known)
-    found = [reflections(numbered, lines, bits) for bits in (table.MATCHED, table.MISSING)]
     lists = [
-        [tuple(part.tolist()) for part in np.split(values, np.cumsum(kind.counts)[:-1])]
-        for kind in found
+        _parts(values, kind.counts)
+        for kind in (reflections(numbered, lines, bits) for bits in (table.MATCHED, table.MISSING))
         for values in (kind.n, kind.q)
     ]
-    unexplained = bits_of(lines[:, table.UNEXPLAINED], len(peaks))
-    return tuple(
-        PhaseMatch(
-            phase=known[int(line[table.PHASE])].name,
-            matched=matched,
-            matched_q=matched_q,
-            missing=missing,
-            missing_q=missing_q,
-            unexplained=tuple(peaks[others, table.INDEX].astype(int).tolist()),
-            candidate=int(line[table.CANDIDATE]),
-            **{name: float(line[column]) for name, column in PHASE_NUMBERS.items()},
+    indices = host["peaks"][curve, :, table.INDEX]
+    left = bits_of(lines[:, table.UNEXPLAINED], indices.shape[1])
+    unexplained = _parts(indices[left].astype(np.int64), left.sum(axis=1))
+    found: list[list[PhaseMatch]] = [[] for _ in host["n_phases"]]
+    for row, line, matched, matched_q, missing, missing_q, others in zip(
+        curve.tolist(), lines.tolist(), *lists, unexplained, strict=True
+    ):
+        found[row].append(
+            PhaseMatch(
+                phase=known[int(line[table.PHASE])].name,
+                matched=matched,
+                matched_q=matched_q,
+                missing=missing,
+                missing_q=missing_q,
+                unexplained=others,
+                candidate=int(line[table.CANDIDATE]),
+                **{name: line[column] for name, column in PHASE_NUMBERS.items()},
+            )
         )
-        for line, matched, matched_q, missing, missing_q, others in zip(
-            lines, *lists, unexplained, strict=True
-        )
-    )
+    return [tuple(matches) for matches in found]
+
+
+def _parts(values: NDArray[Any], counts: NDArray[np.int64]) -> list[tuple[Any, ...]]:
+    """Cut values into parts of so many each."""
+    flat = values.tolist()
+    return [tuple(flat[first:last]) for first, last in pairwise([0, *np.cumsum(counts).tolist()])]
