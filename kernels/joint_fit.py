@@ -14,6 +14,7 @@ from gpusaxs.kernels.curve_kernel import (
     reassociating_function,
 )
 from gpusaxs.kernels.elementary import exp_minus, exp_poly, log_poly
+from gpusaxs.kernels.normal_matrix import factorise, invert, solve
 
 MAX_GROUP = 5
 # Parameters of the model: the line and the shape, which all peaks have in common; then three
@@ -204,69 +205,10 @@ def normal_equations(  # type: ignore[no-untyped-def]
 
 
 @device_function
-def factorise(matrix, n, damping, pinned, factor):  # type: ignore[no-untyped-def]
-    """Cholesky factor of matrix + damping diag(matrix); pinned parameters become the identity.
-
-    Returns False where the matrix is not positive definite.
-    """
-    side = side_of(n)
-    for i in range(n):
-        for j in range(i + 1):
-            if pinned[i] != 0.0 or pinned[j] != 0.0:
-                value = 1.0 if i == j else 0.0
-            else:
-                value = matrix[i * side + j]
-                if i == j:
-                    value *= 1.0 + damping
-            diagonal = value
-            for k in range(j):
-                value -= factor[i * side + k] * factor[j * side + k]
-            if i == j:
-                if not value > 1e-14 * diagonal:
-                    return False
-                factor[i * side + i] = math.sqrt(value)
-            else:
-                factor[i * side + j] = value / factor[j * side + j]
-    return True
-
-
-@device_function
-def solve(factor, n, right, solution):  # type: ignore[no-untyped-def]
-    """Solve L L^T solution = right."""
-    side = side_of(n)
-    for i in range(n):
-        value = right[i]
-        for k in range(i):
-            value -= factor[i * side + k] * solution[k]
-        solution[i] = value / factor[i * side + i]
-    for back in range(n):
-        i = n - 1 - back
-        value = solution[i]
-        for k in range(i + 1, n):
-            value -= factor[k * side + i] * solution[k]
-        solution[i] = value / factor[i * side + i]
-
-
-@device_function
-def invert(matrix, n, pinned, factor, column, covariance):  # type: ignore[no-untyped-def]
-    """Covariance as the inverse of the normal matrix over the parameters that are not pinned."""
-    if not factorise(matrix, n, 0.0, pinned, factor):
-        return False
-    side = side_of(n)
-    for j in range(n):
-        for i in range(n):
-            column[i] = 1.0 if i == j else 0.0
-        solve(factor, n, column, column)
-        for i in range(n):
-            free = pinned[i] == 0.0 and pinned[j] == 0.0
-            covariance[i * side + j] = column[i] if free else 0.0
-    return True
-
-
-@device_function
 def release_eta(n, workspace):  # type: ignore[no-untyped-def]
     """Let the covariance be that with eta free: see `gpusaxs.kernels.profile_fit.release_eta`."""
-    square = side_of(n) * side_of(n)
+    side = side_of(n)
+    square = side * side
     pinned = workspace[PINNED : PINNED + n]
     kept = pinned[ETA]
     if kept != 0.0 and workspace[LOWER + ETA] < workspace[UPPER + ETA]:
@@ -274,7 +216,7 @@ def release_eta(n, workspace):  # type: ignore[no-untyped-def]
         matrix = workspace[MATRIX : MATRIX + square]
         factor = workspace[FACTOR : FACTOR + square]
         column = workspace[_STEP : _STEP + n]
-        invert(matrix, n, pinned, factor, column, workspace[COVARIANCE : COVARIANCE + square])
+        invert(matrix, n, side, pinned, factor, column, workspace[COVARIANCE : COVARIANCE + square])
         pinned[ETA] = kept
 
 
@@ -377,7 +319,7 @@ def fit_joint(  # type: ignore[no-untyped-def]
             low = p[i] <= lower[i] and gradient[i] <= 0.0
             high = p[i] >= upper[i] and gradient[i] >= 0.0
             pinned[i] = 1.0 if low or high else 0.0
-        while not factorise(matrix, n, damping, pinned, factor):
+        while not factorise(matrix, n, side, damping, pinned, factor):
             if damping > 1e6:
                 status = codes.FIT_SINGULAR
                 break
@@ -386,7 +328,7 @@ def fit_joint(  # type: ignore[no-untyped-def]
             break
         for i in range(n):
             trial[i] = gradient[i] if pinned[i] == 0.0 else 0.0
-        solve(factor, n, trial, step)
+        solve(factor, n, side, trial, step)
         expected = 0.0
         predicted = 0.0
         for i in range(n):
@@ -404,6 +346,8 @@ def fit_joint(  # type: ignore[no-untyped-def]
             break
     if status == codes.FIT_NOT_CONVERGED and expected < _NEARLY_CONVERGED * unit:
         status = codes.FIT_CONVERGED
-    if status != codes.FIT_SINGULAR and not invert(matrix, n, pinned, factor, step, covariance):
+    if status != codes.FIT_SINGULAR and not invert(
+        matrix, n, side, pinned, factor, step, covariance
+    ):
         status = codes.FIT_SINGULAR
     return status, objective, matrix[n * side + n]

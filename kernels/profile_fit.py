@@ -14,6 +14,7 @@ from gpusaxs.kernels.curve_kernel import (
     reassociating_function,
 )
 from gpusaxs.kernels.elementary import exp_minus
+from gpusaxs.kernels.normal_matrix import factorise, invert, solve
 
 # Parameters of the model, in the order of every small table here.
 HEIGHT = 0
@@ -145,48 +146,6 @@ def normal_equations(x, y, weight, p, matrix, gradient, gaussians):  # type: ign
     return chi2
 
 
-@device_function
-def factorise(matrix, damping, pinned, factor):  # type: ignore[no-untyped-def]
-    """Cholesky factor of matrix + damping diag(matrix); pinned parameters become the identity.
-
-    Returns False where the matrix is not positive definite.
-    """
-    for i in range(PARAMETERS):
-        for j in range(i + 1):
-            if pinned[i] != 0.0 or pinned[j] != 0.0:
-                value = 1.0 if i == j else 0.0
-            else:
-                value = matrix[i * PARAMETERS + j]
-                if i == j:
-                    value *= 1.0 + damping
-            diagonal = value
-            for k in range(j):
-                value -= factor[i * PARAMETERS + k] * factor[j * PARAMETERS + k]
-            if i == j:
-                if not value > 1e-14 * diagonal:
-                    return False
-                factor[i * PARAMETERS + i] = math.sqrt(value)
-            else:
-                factor[i * PARAMETERS + j] = value / factor[j * PARAMETERS + j]
-    return True
-
-
-@device_function
-def solve(factor, right, solution):  # type: ignore[no-untyped-def]
-    """Solve L L^T solution = right."""
-    for i in range(PARAMETERS):
-        value = right[i]
-        for k in range(i):
-            value -= factor[i * PARAMETERS + k] * solution[k]
-        solution[i] = value / factor[i * PARAMETERS + i]
-    for back in range(PARAMETERS):
-        i = PARAMETERS - 1 - back
-        value = solution[i]
-        for k in range(i + 1, PARAMETERS):
-            value -= factor[k * PARAMETERS + i] * solution[k]
-        solution[i] = value / factor[i * PARAMETERS + i]
-
-
 @inlined_function
 def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-def]
     """Fit height * pseudo-Voigt + level + slope x by weighted least squares within bounds.
@@ -237,7 +196,7 @@ def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-
             low = p[i] <= lower[i] and gradient[i] <= 0.0
             high = p[i] >= upper[i] and gradient[i] >= 0.0
             pinned[i] = 1.0 if low or high else 0.0
-        if not factorise(matrix, damping, pinned, factor):
+        if not factorise(matrix, n, n, damping, pinned, factor):
             if damping > 1e6:
                 status = codes.FIT_SINGULAR
                 break
@@ -245,7 +204,7 @@ def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-
             continue
         for i in range(n):
             trial[i] = gradient[i] if pinned[i] == 0.0 else 0.0
-        solve(factor, trial, step)
+        solve(factor, n, n, trial, step)
         expected = 0.0
         predicted = 0.0
         for i in range(n):
@@ -284,7 +243,7 @@ def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-
                 break
     if status == codes.FIT_NOT_CONVERGED and expected < _NEARLY_CONVERGED * unit:
         status = codes.FIT_CONVERGED
-    if status != codes.FIT_SINGULAR and not invert(matrix, pinned, factor, step, covariance):
+    if status != codes.FIT_SINGULAR and not invert(matrix, n, n, pinned, factor, step, covariance):
         status = codes.FIT_SINGULAR
     if status == codes.FIT_CONVERGED:
         for i in range(n):
@@ -297,34 +256,20 @@ def fit_profile(x, y, weight, gaussians, workspace):  # type: ignore[no-untyped-
 
 
 @device_function
-def invert(matrix, pinned, factor, column, covariance):  # type: ignore[no-untyped-def]
-    """Covariance as the inverse of the normal matrix over the parameters that are not pinned."""
-    if not factorise(matrix, 0.0, pinned, factor):
-        return False
-    for j in range(PARAMETERS):
-        for i in range(PARAMETERS):
-            column[i] = 1.0 if i == j else 0.0
-        solve(factor, column, column)
-        for i in range(PARAMETERS):
-            free = pinned[i] == 0.0 and pinned[j] == 0.0
-            covariance[i * PARAMETERS + j] = column[i] if free else 0.0
-    return True
-
-
-@device_function
 def release_eta(workspace):  # type: ignore[no-untyped-def]
     """Let the covariance be that with eta free, where a fit has pinned it at a limit.
 
     With the shape taken for known an area would look far better known than it is.
     """
-    pinned = workspace[_PINNED : _PINNED + PARAMETERS]
+    n = PARAMETERS
+    pinned = workspace[_PINNED : _PINNED + n]
     kept = pinned[ETA]
     if kept != 0.0 and workspace[LOWER + ETA] < workspace[UPPER + ETA]:
         pinned[ETA] = 0.0
         matrix = workspace[_MATRIX:_FACTOR]
         factor = workspace[_FACTOR:_TRIAL_MATRIX]
-        column = workspace[5 * PARAMETERS : 6 * PARAMETERS]
-        invert(matrix, pinned, factor, column, workspace[COVARIANCE:WORKSPACE])
+        column = workspace[5 * n : 6 * n]
+        invert(matrix, n, n, pinned, factor, column, workspace[COVARIANCE:WORKSPACE])
         pinned[ETA] = kept
 
 

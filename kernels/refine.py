@@ -21,6 +21,7 @@ from gpusaxs.kernels.curve_kernel import (
     device_function,
     inlined_function,
 )
+from gpusaxs.kernels.normal_matrix import factorise
 from gpusaxs.kernels.process_peak import is_drawn, lower_bound, profile_row
 from gpusaxs.kernels.select import median
 
@@ -381,7 +382,7 @@ def note_asymmetry(n, expected, precision, chi2, group, workspace, evidence):  #
     kept = pinned[last]
     pinned[last] = 0.0
     factor = workspace[fit.FACTOR : fit.FACTOR + side * side]
-    known = fit.factorise(matrix, n, 0.0, pinned, factor)
+    known = factorise(matrix, n, side, 0.0, pinned, factor)
     pinned[last] = kept
     evidence[_VALUE, group] = 0.0
     evidence[_PRECISION, group] = 0.0

@@ -262,3 +262,10 @@ def test_presets_and_documents_hold_under_the_schema():
         validator.validate(Pipeline.load(name).document())
     assert not validator.is_valid({"stages": ["smooth"]})
     assert not validator.is_valid({"stages": ["cut"], "cut": {"qmin": 1}})
+
+
+def test_precise_is_standard_with_the_joint_fit():
+    standard, precise = Pipeline.load("standard"), Pipeline.load("precise")
+    without = [stage for stage in precise.stages if stage.name != "refine"]
+    assert without == list(standard.stages)
+    assert precise.insertion == standard.insertion
