@@ -48,8 +48,10 @@ PEAK = 10
 MOST = 11
 # Of the centre in a fit of the lattice.
 WEIGHT = 12
+# Which of the phases explains the line best; -1.0 for none.
+OWNER = 13
 # The reflection that each of up to three phases gives the line; -1.0 for none.
-ASSIGNED = 13
+ASSIGNED = 14
 MEMBERS = 3
 LINE_ROWS = ASSIGNED + MEMBERS
 

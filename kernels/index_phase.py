@@ -44,6 +44,9 @@ Order = Annotated[NDArray[np.int64], ScratchOf((MAX_KNOWN_PHASES, MAX_REFLECTION
 _BEYOND_DOUBT = 5.0
 # ln of how much fainter a third line must be where two name a phase.
 _FAINT = math.log(2.0)
+# Lines from which a lattice of a coexisting phase starts: the highest ones, and the lowest in q.
+_BY_HEIGHT = 4
+_BASES = 6
 # Explanations this far behind the best, in log Bayes factor, are looked at no closer.
 _FAR_BEHIND = 6.0
 # What each line beyond the third adds to the score that chance reaches.
@@ -102,6 +105,13 @@ def is_left(lines, j, members):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def is_higher(lines, one, other):  # type: ignore[no-untyped-def]
+    """Whether a line is higher than another one; of equal ones the first."""
+    difference = lines[bragg.LOG_HEIGHT, one] - lines[bragg.LOG_HEIGHT, other]
+    return difference > 0.0 or (difference == 0.0 and one < other)
+
+
+@device_function
 def bases(lines, count, members):  # type: ignore[no-untyped-def]
     """Strongest and lowest line that is left unexplained; -1 without one."""
     strongest = -1
@@ -113,6 +123,30 @@ def bases(lines, count, members):  # type: ignore[no-untyped-def]
             if strongest < 0 or lines[bragg.LOG_HEIGHT, j] > lines[bragg.LOG_HEIGHT, strongest]:
                 strongest = j
     return strongest, lowest
+
+
+@device_function
+def base_line(lines, count, members, attempt):  # type: ignore[no-untyped-def]
+    """One of the lines that the first phases leave, to start a lattice from; -1 without one.
+
+    The first `_BY_HEIGHT` attempts take them by height, the others by q.
+    """
+    previous = -1
+    for _ in range(attempt % _BY_HEIGHT + 1):
+        chosen = -1
+        for j in range(count):
+            if is_left(lines, j, members):
+                if attempt >= _BY_HEIGHT:
+                    if j > previous and chosen < 0:
+                        chosen = j
+                elif (previous < 0 or is_higher(lines, previous, j)) and (
+                    chosen < 0 or is_higher(lines, j, chosen)
+                ):
+                    chosen = j
+        if chosen < 0:
+            return -1
+        previous = chosen
+    return previous
 
 
 @device_function
@@ -365,14 +399,13 @@ def add_phase(  # type: ignore[no-untyped-def]
             return number
     positions = known.positions[phase]
     reflections = known.reflections[phase]
-    strongest, lowest = bases(lines, count, member)
     copy_explanation(given, trial)
     trial[explain.COUNT] = members
     trial[explain.PHASE + member] = phase
-    for attempt in range(2):
-        base = strongest if attempt == 0 else lowest
-        if base < 0 or (attempt == 1 and strongest == lowest):
-            break
+    for attempt in range(_BASES):
+        base = base_line(lines, count, member, attempt)
+        if base < 0:
+            continue
         for k in range(min(known.candidates[phase], reflections)):
             beta = lines[bragg.CENTRE, base] / positions[k]
             explain.assign(lines, count, member, positions, reflections, beta)
@@ -445,6 +478,14 @@ def assign_all(lines, count, explanation, known):  # type: ignore[no-untyped-def
             known.reflections[phase],
             explanation[explain.BETA + member],
         )
+
+
+@device_function
+def give_owners(lines, count, explanation, known, curve):  # type: ignore[no-untyped-def]
+    """Say which phase of an explanation explains each line best."""
+    span = curve.q[curve.q.shape[0] - 1] - curve.q[0]
+    for j in range(count):
+        explain.best_gain(lines, j, explanation, known, span)
 
 
 @device_function
@@ -569,6 +610,7 @@ def conclude(  # type: ignore[no-untyped-def]
     if not top > 0.0:
         return
     assign_all(lines, count, explanations[best], known)
+    give_owners(lines, count, explanations[best], known, curve)
     members = int(explanations[best, explain.COUNT])
     seen = explanations[best, explain.SEEN]
     first_two = known.first_two[int(explanations[best, explain.PHASE])]
@@ -598,6 +640,7 @@ def conclude(  # type: ignore[no-untyped-def]
             members = int(explanations[best, explain.COUNT])
             sure = share * math.exp(scores[best] - top)
             assign_all(lines, count, explanations[best], known)
+            give_owners(lines, count, explanations[best], known, curve)
         if rows + members > table.MAX_PHASES:
             break
         for member in range(members):

@@ -201,15 +201,17 @@ def fit_beta(lines, count, member, members, positions):  # type: ignore[no-untyp
 
 @device_function
 def between_matched(lines, count, member, centre, quantity):  # type: ignore[no-untyped-def]
-    """Interpolate a row of the table of lines between the matched ones beside `centre`."""
+    """Interpolate a row of the table of lines between those beside `centre` that a phase owns."""
     below = -1
     above = -1
     for j in range(count):
-        if lines[bragg.ASSIGNED + member, j] >= 0.0:
+        if lines[bragg.OWNER, j] == member:
             if lines[bragg.CENTRE, j] <= centre:
                 below = j
             elif above < 0:
                 above = j
+    if below < 0 and above < 0:
+        return math.nan
     if below < 0:
         return lines[quantity, above]
     if above < 0:
@@ -221,17 +223,25 @@ def between_matched(lines, count, member, centre, quantity):  # type: ignore[no-
 
 
 @device_function
-def is_blended(lines, count, centre, log_expected):  # type: ignore[no-untyped-def]
-    """Whether a reflection at `centre` could not be told from a line beside it.
+def hidden_under(lines, count, centre, log_expected):  # type: ignore[no-untyped-def]
+    """ln of the height of the highest line that a reflection at `centre` cannot be told from.
 
-    A doubtful peak that is far lower than the reflection hides nothing.
+    -inf without one. A doubtful peak that is far lower than the reflection hides nothing.
     """
+    highest = -math.inf
     for j in range(count):
         if abs(lines[bragg.CENTRE, j] - centre) < _BLENDED * lines[bragg.FWHM, j] and (
             lines[bragg.SURE, j] == 1.0 or lines[bragg.LOG_HEIGHT, j] > log_expected - _FAR_LOWER
         ):
-            return True
-    return False
+            highest = max(highest, lines[bragg.LOG_HEIGHT, j])
+    return highest
+
+
+@device_function
+def hidden_score(rank, log_expected, log_height):  # type: ignore[no-untyped-def]
+    """Logarithm of the odds of a reflection that is no higher than a line that hides it."""
+    excess = (log_expected - log_height) / _LOG_HEIGHT_SPREAD
+    return math.log(1.0 - presence(rank) / (1.0 + math.exp(-1.7 * excess)))
 
 
 @device_function
@@ -285,7 +295,7 @@ def look(curve, centre, fwhm):  # type: ignore[no-untyped-def]
 def look_between(lines, count, member, centre, curve):  # type: ignore[no-untyped-def]
     """`look` with the width of the matched lines beside it; (0, inf) where a line hides it."""
     expected = between_matched(lines, count, member, centre, bragg.LOG_HEIGHT)
-    if is_blended(lines, count, centre, expected):
+    if hidden_under(lines, count, centre, expected) > -math.inf:
         return 0.0, math.inf
     return look(curve, centre, between_matched(lines, count, member, centre, bragg.FWHM))
 
@@ -316,8 +326,9 @@ def missing_score(  # type: ignore[no-untyped-def]
     `careful` looks for it in what the fitted peaks leave.
     """
     expected = between_matched(lines, count, member, centre, bragg.LOG_HEIGHT)
-    if is_blended(lines, count, centre, expected):
-        return 0.0, 0
+    highest = hidden_under(lines, count, centre, expected)
+    if highest > -math.inf:
+        return hidden_score(rank, expected, highest), 0
     if careful:
         height, sigma = look_between(lines, count, member, centre, curve)
         if sigma < math.inf:
@@ -343,6 +354,26 @@ def match_gain(lines, j, expected, span):  # type: ignore[no-untyped-def]
         -0.5 * v * v
     )
     return math.log(max(density, 1e-300) * span / _ROOT_TWO_PI)
+
+
+@device_function
+def best_gain(lines, j, explanation, known, span):  # type: ignore[no-untyped-def]
+    """What a line gains by the phase that explains it best, which becomes its owner; -inf if none.
+
+    A reflection that coincides with another phase's line is no sign of a phase.
+    """
+    best = -math.inf
+    lines[bragg.OWNER, j] = -1.0
+    for member in range(int(explanation[COUNT])):
+        k = int(lines[bragg.ASSIGNED + member, j])
+        if k >= 0:
+            phase = int(explanation[PHASE + member])
+            expected = explanation[BETA + member] * known.positions[phase, k]
+            gain = match_gain(lines, j, expected, span) + math.log(presence(k))
+            if gain > best:
+                best = gain
+                lines[bragg.OWNER, j] = member
+    return best
 
 
 @device_function
@@ -432,13 +463,7 @@ def score(  # type: ignore[no-untyped-def]
     matches = 0
     seen = 0
     for j in range(count):
-        best = -math.inf
-        for member in range(members):
-            k = int(lines[bragg.ASSIGNED + member, j])
-            if k >= 0:
-                phase = int(explanation[PHASE + member])
-                expected = explanation[BETA + member] * known.positions[phase, k]
-                best = max(best, match_gain(lines, j, expected, span) + math.log(presence(k)))
+        best = best_gain(lines, j, explanation, known, span)
         if lines[bragg.SURE, j] == 0.0:
             if best > -math.inf:
                 total += min(max(best, 0.0), _MOST_OF_DOUBTFUL)
@@ -462,8 +487,8 @@ def score(  # type: ignore[no-untyped-def]
         last = -1
         matched = 0
         for j in range(count):
-            k = int(lines[bragg.ASSIGNED + member, j])
-            if k >= 0:
+            if lines[bragg.OWNER, j] == member:
+                k = int(lines[bragg.ASSIGNED + member, j])
                 matched |= 1 << k
                 if lines[bragg.SURE, j] == 1.0:
                     last = max(last, k)
