@@ -23,7 +23,7 @@ from gpusaxs.kernels.curve_kernel import (
 )
 from gpusaxs.kernels.free_ratio import fit_axes, place_reflections, ratio_at, ratio_steps
 from gpusaxs.kernels.lattice_fit import fit_lattice
-from gpusaxs.kernels.phase_verdict import lead_over, probability
+from gpusaxs.kernels.phase_verdict import lead_over, log_sum, probability
 from gpusaxs.kernels.process_peak import is_drawn, profile_row
 from numpy.typing import NDArray
 
@@ -413,11 +413,12 @@ def add_phase(  # type: ignore[no-untyped-def]
                 continue
             beta, _ = explain.fit_beta(lines, count, member, members, positions)
             explain.assign(lines, count, member, positions, reflections, beta)
-            own = explain.own_lines(lines, count, member, members)
-            if own < 2:
+            if explain.own_lines(lines, count, member, members) < 2:
                 continue
             beta, _ = explain.fit_beta(lines, count, member, members, positions)
             trial[explain.BETA + member] = beta
+            explain.assign_doubtful(lines, count, member, positions, reflections, beta)
+            own = explain.own_lines(lines, count, member, members)
             if own < 3 and not two_suffice(lines, count, trial, known):
                 continue
             if mean_width(lines, count, member) > known.broadest[phase] * beta:
@@ -619,10 +620,11 @@ def conclude(  # type: ignore[no-untyped-def]
     chance = limits[bragg.MIN_SCORE] + _MORE_LINES * max(0, sure_lines(lines, count) - 3)
     if seen < 3.0:
         chance -= _FEWER_TRIALS
+    # That it is one of them, whichever.
+    if probability(log_sum(scores, total) - chance, seen, members) < _UNLIKELY:
+        return
     lead = lead_over(scores, total, best, chance)
     sure = probability(lead, seen, members)
-    if sure < _UNLIKELY:
-        return
     # What the best leaves is shared out among the others by their odds.
     share = (1.0 - sure) * math.exp(lead)
     identified = lead >= limits[bragg.MIN_MARGIN] and sure >= limits[bragg.MIN_PROBABILITY]

@@ -18,6 +18,18 @@ _FLOOR_SEVERAL = 0.0589
 
 
 @device_function
+def log_sum(scores, total):  # type: ignore[no-untyped-def]
+    """ln of the sum of all explanations' odds."""
+    top = -math.inf
+    for one in range(total):
+        top = max(top, scores[one])
+    odds = 0.0
+    for one in range(total):
+        odds += math.exp(scores[one] - top)
+    return top + math.log(odds)
+
+
+@device_function
 def lead_over(scores, total, chosen, chance):  # type: ignore[no-untyped-def]
     """Lead of one score over all others and `chance` together: -ln of their odds."""
     odds = math.exp(chance - scores[chosen])
