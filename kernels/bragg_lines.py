@@ -7,6 +7,7 @@ import math
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels import status as codes
 from gpusaxs.kernels.curve_kernel import device_function
+from gpusaxs.kernels.height_alone import height_alone
 
 # Entries of the array of limits that every part of naming a phase reads, in the order in which
 # the stage gives them.
@@ -55,6 +56,10 @@ ASSIGNED = 14
 MEMBERS = 3
 LINE_ROWS = ASSIGNED + MEMBERS
 
+# A line whose height alone is so much more significant than has to be, is one, unless the fit of
+# all that it is says less than this share of it.
+_ALONE = 1.25
+_LEAST_ALONE = 0.4
 # Lobes of a form factor are broader than this share of their distance, and evenly spaced.
 _LOBE_WIDTH = 0.28
 _LOBE_EVEN = 0.7
@@ -80,7 +85,21 @@ _DOUBTFUL = 3.0
 
 
 @device_function
-def kind_of(line, q, strongest, limits):  # type: ignore[no-untyped-def]
+def is_significant(line, q, intensity, sigma, limits):  # type: ignore[no-untyped-def]
+    """Whether a peak is beyond doubt, in a fit of all that it is or by its height alone.
+
+    A faint line's width and place are as unsure as its height, and share its uncertainty.
+    """
+    height = line[table.HEIGHT] / math.sqrt(max(1.0, line[table.REDUCED_CHI2]))
+    least = limits[MIN_SIGNIFICANCE] * line[table.HEIGHT_SIGMA]
+    if height > least:
+        return True
+    _, alone, _ = height_alone(q, intensity, sigma, line[table.Q], line[table.FWHM])
+    return height > _ALONE * limits[MIN_SIGNIFICANCE] * alone and height > _LEAST_ALONE * least
+
+
+@device_function
+def kind_of(line, q, intensity, sigma, strongest, limits):  # type: ignore[no-untyped-def]
     """Whether a fitted peak can be a Bragg line, by its own look: a LINE_... code.
 
     Its fit ended well, it is significant and narrow, it is not cut off by an end of the curve,
@@ -90,8 +109,7 @@ def kind_of(line, q, strongest, limits):  # type: ignore[no-untyped-def]
     if status not in (codes.FIT_CONVERGED, codes.FIT_SHAPE_AT_LIMIT):
         return codes.LINE_NOT_FITTED
     centre, fwhm, height = line[table.Q], line[table.FWHM], line[table.HEIGHT]
-    grow = math.sqrt(max(1.0, line[table.REDUCED_CHI2]))
-    if not height > limits[MIN_SIGNIFICANCE] * grow * line[table.HEIGHT_SIGMA]:
+    if not is_significant(line, q, intensity, sigma, limits):
         return codes.LINE_FAINT
     if not fwhm < limits[MAX_RELATIVE_WIDTH] * centre:
         return codes.LINE_BROAD
@@ -235,12 +253,12 @@ def is_foot(peaks, n_peaks, j):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def mark_bragg(peaks, n_peaks, q, limits):  # type: ignore[no-untyped-def]
+def mark_bragg(peaks, n_peaks, q, intensity, sigma, limits):  # type: ignore[no-untyped-def]
     """Set the BRAGG column of every peak and return how many are lines."""
     strongest = -1
     # The strongest is sought among lines alone: a hump must not make satellites of them.
     for j in range(n_peaks):
-        peaks[j, table.BRAGG] = kind_of(peaks[j], q, peaks[j], limits)
+        peaks[j, table.BRAGG] = kind_of(peaks[j], q, intensity, sigma, peaks[j], limits)
         if peaks[j, table.BRAGG] == codes.LINE_BRAGG and (
             strongest < 0 or peaks[j, table.HEIGHT] > peaks[strongest, table.HEIGHT]
         ):
@@ -248,7 +266,7 @@ def mark_bragg(peaks, n_peaks, q, limits):  # type: ignore[no-untyped-def]
     if strongest < 0:
         return 0
     for j in range(n_peaks):
-        peaks[j, table.BRAGG] = kind_of(peaks[j], q, peaks[strongest], limits)
+        peaks[j, table.BRAGG] = kind_of(peaks[j], q, intensity, sigma, peaks[strongest], limits)
     if are_oscillations(peaks, n_peaks, limits):
         for j in range(n_peaks):
             if peaks[j, table.BRAGG] == codes.LINE_BRAGG:

@@ -724,7 +724,7 @@ def index_phase(
     n_known = prior.shape[0]
     n_phases[0] = 0
     margin[0] = math.nan
-    if bragg.mark_bragg(peaks, n_peaks, q, limits) == 0:
+    if bragg.mark_bragg(peaks, n_peaks, q, intensity, sigma, limits) == 0:
         verdict[0] = table.VERDICT_NONE
         return
     verdict[0] = table.VERDICT_UNINDEXED

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from gpusaxs.kernels import bragg_lines as bragg
 from gpusaxs.kernels.curve_kernel import FloatArray, device_function
-from gpusaxs.kernels.elementary import exp_minus
+from gpusaxs.kernels.height_alone import height_alone
 from gpusaxs.kernels.process_peak import lower_bound
 from numpy.typing import NDArray
 
@@ -67,7 +67,6 @@ class Known(NamedTuple):
 # ln of the range of lattice parameters that is thought possible beforehand.
 _LOG_LATTICE_RANGE = math.log(30.0)
 _ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
-_LN2 = math.log(2.0)
 # Spread of ln intensity of reflections about a smooth envelope.
 _LOG_HEIGHT_SPREAD = 0.9
 # Missing reflections beyond the last matched one cost this share of the others.
@@ -95,8 +94,6 @@ _MOST_OF_DOUBTFUL = 3.0
 _BLENDED = 0.9
 # ln of how much lower than a reflection a doubtful peak is that cannot hide it.
 _FAR_LOWER = 1.5
-# Half the window in which a reflection is looked for where it is expected, in FWHM.
-_LOOK = 2.0
 # The same lattice, relative.
 SAME_LATTICE = 5e-4
 
@@ -224,7 +221,7 @@ def between_matched(lines, count, member, centre, quantity):  # type: ignore[no-
 
 @device_function
 def hidden_under(lines, count, centre, log_expected):  # type: ignore[no-untyped-def]
-    """ln of the height of the highest line that a reflection at `centre` cannot be told from.
+    """Ln of the height of the highest line that a reflection at `centre` cannot be told from.
 
     -inf without one. A doubtful peak that is far lower than the reflection hides nothing.
     """
@@ -248,47 +245,11 @@ def hidden_score(rank, log_expected, log_height):  # type: ignore[no-untyped-def
 def look(curve, centre, fwhm):  # type: ignore[no-untyped-def]
     """Height of a Gaussian at `centre` in what the fitted peaks leave, and its uncertainty.
 
-    Weighted least squares of height, level and slope within 2 FWHM; the uncertainty grows with
-    sqrt(reduced chi-squared) above one. (0, inf) where there are too few points.
+    The uncertainty grows with sqrt(reduced chi-squared) above one. (0, inf) where there are too
+    few points.
     """
-    q, residual, sigma = curve.q, curve.residual, curve.sigma
-    first = lower_bound(q, centre - _LOOK * fwhm)
-    last = lower_bound(q, centre + _LOOK * fwhm)
-    if last - first < 6:
-        return 0.0, math.inf
-    s00 = s01 = s02 = s11 = s12 = s22 = 0.0
-    t0 = t1 = t2 = tt = 0.0
-    inverse = 2.0 / fwhm
-    for i in range(first, last):
-        u = (q[i] - centre) * inverse
-        g = exp_minus(_LN2 * u * u)
-        w = 1.0 / (sigma[i] * sigma[i])
-        y = residual[i]
-        s00 += w * g * g
-        s01 += w * g
-        s02 += w * g * u
-        s11 += w
-        s12 += w * u
-        s22 += w * u * u
-        t0 += w * g * y
-        t1 += w * y
-        t2 += w * u * y
-        tt += w * y * y
-    # The level and the slope go first; what is left belongs to the height.
-    det = s11 * s22 - s12 * s12
-    if not det > 0.0:
-        return 0.0, math.inf
-    a1 = (s01 * s22 - s02 * s12) / det
-    a2 = (s02 * s11 - s01 * s12) / det
-    information = s00 - a1 * s01 - a2 * s02
-    b1 = (t1 * s22 - t2 * s12) / det
-    b2 = (t2 * s11 - t1 * s12) / det
-    if not information > 1e-9 * s00:
-        return 0.0, math.inf
-    height = (t0 - b1 * s01 - b2 * s02) / information
-    chi2 = tt - b1 * t1 - b2 * t2 - height * height * information
-    grow = math.sqrt(max(1.0, chi2 / (last - first - 3)))
-    return height, grow / math.sqrt(information)
+    height, sigma, chi2 = height_alone(curve.q, curve.residual, curve.sigma, centre, fwhm)
+    return height, sigma * math.sqrt(max(1.0, chi2))
 
 
 @device_function

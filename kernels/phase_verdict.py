@@ -19,7 +19,7 @@ _FLOOR_SEVERAL = 0.0589
 
 @device_function
 def log_sum(scores, total):  # type: ignore[no-untyped-def]
-    """ln of the sum of all explanations' odds."""
+    """Ln of the sum of all explanations' odds."""
     top = -math.inf
     for one in range(total):
         top = max(top, scores[one])

@@ -28,7 +28,7 @@ def peaks_at(centres, fwhm, height=10.0):
 
 
 def kinds(peaks):
-    bragg.mark_bragg(peaks, len(peaks), Q, LIMITS)
+    bragg.mark_bragg(peaks, len(peaks), Q, np.ones(Q.size), np.ones(Q.size), LIMITS)
     return peaks[:, table.BRAGG].astype(int).tolist()
 
 
