@@ -44,6 +44,8 @@ Order = Annotated[NDArray[np.int64], ScratchOf((MAX_KNOWN_PHASES, MAX_REFLECTION
 _BEYOND_DOUBT = 5.0
 # ln of how much fainter a third line must be where two name a phase.
 _FAINT = math.log(2.0)
+# ln of how much higher than the unexplained lines a first reflection is that dominates a curve.
+_DOMINANT = math.log(5.0)
 # Lines from which a lattice of a coexisting phase starts: the highest ones, and the lowest in q.
 _BY_HEIGHT = 4
 _BASES = 6
@@ -80,8 +82,10 @@ def mean_width(lines, count, member):  # type: ignore[no-untyped-def]
 def first_two_suffice(lines, count, first_two):  # type: ignore[no-untyped-def]
     """Whether a phase may be named from its first two reflections.
 
-    Both are matched and beyond doubt, and every line that is left unexplained is much fainter.
+    Both are matched and beyond doubt. Every line that is left unexplained is much fainter than
+    both, or the first reflection dominates the curve: small lines may be the instrument's.
     """
+    strongest = -math.inf
     lowest = math.inf
     others = -math.inf
     found = 0
@@ -90,9 +94,10 @@ def first_two_suffice(lines, count, first_two):  # type: ignore[no-untyped-def]
         if 0.0 <= rank <= 1.0 and lines[bragg.SIGNIFICANCE, j] > _BEYOND_DOUBT:
             found += 1
             lowest = min(lowest, lines[bragg.LOG_HEIGHT, j])
+            strongest = max(strongest, lines[bragg.LOG_HEIGHT, j])
         elif rank < 0.0 and lines[bragg.SURE, j] == 1.0:
             others = max(others, lines[bragg.LOG_HEIGHT, j])
-    return first_two and found == 2 and others < lowest - _FAINT
+    return first_two and found == 2 and others < max(lowest - _FAINT, strongest - _DOMINANT)
 
 
 @device_function
@@ -614,11 +619,13 @@ def conclude(  # type: ignore[no-untyped-def]
     give_owners(lines, count, explanations[best], known, curve)
     members = int(explanations[best, explain.COUNT])
     seen = explanations[best, explain.SEEN]
-    first_two = known.first_two[int(explanations[best, explain.PHASE])]
-    if seen < 3.0 and not first_two_suffice(lines, count, first_two):
+    named_by_two = first_two_suffice(
+        lines, count, known.first_two[int(explanations[best, explain.PHASE])]
+    )
+    if seen < 3.0 and not named_by_two:
         return
     chance = limits[bragg.MIN_SCORE] + _MORE_LINES * max(0, sure_lines(lines, count) - 3)
-    if seen < 3.0:
+    if named_by_two:
         chance -= _FEWER_TRIALS
     # That it is one of them, whichever.
     if probability(log_sum(scores, total) - chance, seen, members) < _UNLIKELY:
