@@ -49,10 +49,12 @@ PEAK = 10
 MOST = 11
 # Of the centre in a fit of the lattice.
 WEIGHT = 12
+# The centre that was fitted: `CENTRE` is that less an offset of q.
+MEASURED = 13
 # Which of the phases explains the line best; -1.0 for none.
-OWNER = 13
+OWNER = 14
 # The reflection that each of up to three phases gives the line; -1.0 for none.
-ASSIGNED = 14
+ASSIGNED = 15
 MEMBERS = 3
 LINE_ROWS = ASSIGNED + MEMBERS
 
@@ -319,6 +321,7 @@ def put_line(lines, place, centre, sigma, fwhm, height, significance, limits):  
     """Write what follows from a line's centre, its sigma, width, height and significance."""
     close = sigma * sigma + (limits[CENTRE_BY_FWHM] * fwhm) ** 2
     lines[CENTRE, place] = centre
+    lines[MEASURED, place] = centre
     lines[FIT_SIGMA, place] = sigma
     lines[CLOSE_SIGMA, place] = math.sqrt(close + (_CLOSE_BY_Q * centre) ** 2)
     lines[WEIGHT, place] = 1.0 / (close + (_CLOSE_BY_Q * centre) ** 2)

@@ -83,12 +83,13 @@ def agree(chi2, free):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def fit_lattice(lines, count, member, members, positions):  # type: ignore[no-untyped-def]
+def fit_lattice(lines, count, member, members, positions, known_offset):  # type: ignore[no-untyped-def]
     """Fit 2 pi / lattice, and an offset of q where the lines need one.
 
     The uncertainties of the centres are those of their fits. Where the lines disagree by more
     than these say, an offset is tried from four lines on; where it does not settle it, all centres
-    scatter by a share of their FWHM, the least that does.
+    scatter by a share of their FWHM, the least that does. Where an offset is known to be there,
+    the lines are shifted by it and both are fitted.
 
     Returns beta, its sigma, the offset and its sigma (NaN without one), and the reduced
     chi-squared of the lines about beta s by their own uncertainties (NaN for one line).
@@ -106,14 +107,15 @@ def fit_lattice(lines, count, member, members, positions):  # type: ignore[no-un
             lines, count, member, members, positions, scatter_of(step), False
         )
     if n > 3:
-        for less in range(step):
+        needed = known_offset != 0.0
+        for less in range(_SCATTERS if needed else step):
             slope, slope_sigma, offset, offset_sigma, chi2, _, _ = straight_line(
                 lines, count, member, members, positions, scatter_of(less), True
             )
-            if (
-                agree(chi2, n - 2.0)
-                and abs(offset) > _OFFSET_SIGMAS * offset_sigma
+            found = (
+                abs(offset) > _OFFSET_SIGMAS * offset_sigma
                 and abs(offset) < _LARGEST_OFFSET * lowest
-            ):
-                return slope, slope_sigma, offset, offset_sigma, reduced
+            )
+            if agree(chi2, n - 2.0) and (found or needed):
+                return slope, slope_sigma, known_offset + offset, offset_sigma, reduced
     return beta, beta_sigma, math.nan, math.nan, reduced

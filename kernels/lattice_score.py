@@ -23,7 +23,9 @@ SEEN = 3
 # Phase and 2 pi / lattice of each.
 PHASE = 4
 BETA = PHASE + bragg.MEMBERS
-EXPLANATION_COLUMNS = BETA + bragg.MEMBERS
+# Of q, in 1/nm, which all its lattices have in common; 0.0 without one.
+OFFSET = BETA + bragg.MEMBERS
+EXPLANATION_COLUMNS = OFFSET + 1
 
 
 class Curve(NamedTuple):
@@ -52,6 +54,8 @@ class Known(NamedTuple):
     related : (phases, phases) float64, lattice of the second over that of the first where they
         are known to coexist at a fixed ratio; NaN elsewhere
     ratios : (phases, 2) float64, lowest and highest ratio of the axes; NaN where there is one axis
+    planes : (phases, reflections, 2) float64, see `free_ratio.place_reflections`
+    order : (phases, reflections) int64, place of each of `positions` in the phase's own list
     """
 
     positions: FloatArray
@@ -62,6 +66,25 @@ class Known(NamedTuple):
     prior: FloatArray
     related: FloatArray
     ratios: FloatArray
+    planes: FloatArray
+    order: NDArray[np.int64]
+
+
+class Case(NamedTuple):
+    """A curve whose phase is asked for.
+
+    lines : (LINE_ROWS, MAX_LINES) float64, see `bragg_lines`; the first `count` of them
+    sure : how many of these are Bragg lines
+    known, curve : what may be named, and where reflections are looked for
+    limits : (LIMITS,) float64, see `bragg_lines`
+    """
+
+    lines: FloatArray
+    count: int
+    sure: int
+    known: Known
+    curve: Curve
+    limits: FloatArray
 
 
 # ln of the range of lattice parameters that is thought possible beforehand.
@@ -94,8 +117,23 @@ _MOST_OF_DOUBTFUL = 3.0
 _BLENDED = 0.9
 # ln of how much lower than a reflection a doubtful peak is that cannot hide it.
 _FAR_LOWER = 1.5
+# What an offset of q costs: ln of how rare a large one is, and of its precision.
+_LOG_OFFSET = -8.0
 # The same lattice, relative.
 SAME_LATTICE = 5e-4
+
+
+@device_function
+def shift_lines(case, offset):  # type: ignore[no-untyped-def]
+    """Take an offset of q from where the lines were measured."""
+    for j in range(case.count):
+        case.lines[bragg.CENTRE, j] = case.lines[bragg.MEASURED, j] - offset
+
+
+@device_function
+def offset_of(lines):  # type: ignore[no-untyped-def]
+    """Return the offset of q that the lines are shifted by."""
+    return lines[bragg.MEASURED, 0] - lines[bragg.CENTRE, 0]
 
 
 @device_function
@@ -253,12 +291,14 @@ def look(curve, centre, fwhm):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def look_between(lines, count, member, centre, curve):  # type: ignore[no-untyped-def]
+def look_between(case, member, centre):  # type: ignore[no-untyped-def]
     """`look` with the width of the matched lines beside it; (0, inf) where a line hides it."""
+    lines, count = case.lines, case.count
     expected = between_matched(lines, count, member, centre, bragg.LOG_HEIGHT)
     if hidden_under(lines, count, centre, expected) > -math.inf:
         return 0.0, math.inf
-    return look(curve, centre, between_matched(lines, count, member, centre, bragg.FWHM))
+    fwhm = between_matched(lines, count, member, centre, bragg.FWHM)
+    return look(case.curve, centre + offset_of(lines), fwhm)
 
 
 @device_function
@@ -279,23 +319,22 @@ def absence(rank, log_expected, height, sigma):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def missing_score(  # type: ignore[no-untyped-def]
-    rank, centre, member, lines, count, curve, limits, careful
-):
+def missing_score(case, rank, centre, member, careful):  # type: ignore[no-untyped-def]
     """Logarithm of the odds of a reflection without a line, and whether it is seen all the same.
 
     `careful` looks for it in what the fitted peaks leave.
     """
+    lines, count, curve, limits = case.lines, case.count, case.curve, case.limits
     expected = between_matched(lines, count, member, centre, bragg.LOG_HEIGHT)
     highest = hidden_under(lines, count, centre, expected)
     if highest > -math.inf:
         return hidden_score(rank, expected, highest), 0
     if careful:
-        height, sigma = look_between(lines, count, member, centre, curve)
+        height, sigma = look_between(case, member, centre)
         if sigma < math.inf:
             seen = height > limits[bragg.EXPECTED_SIGNIFICANCE] * sigma
             return absence(rank, expected, height, sigma), int(seen)
-    point = min(lower_bound(curve.q, centre), curve.q.shape[0] - 1)
+    point = min(lower_bound(curve.q, centre + offset_of(lines)), curve.q.shape[0] - 1)
     excess = (
         expected - math.log(limits[bragg.DETECTION] * curve.noise[point])
     ) / _LOG_HEIGHT_SPREAD
@@ -318,11 +357,12 @@ def match_gain(lines, j, expected, span):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def best_gain(lines, j, explanation, known, span):  # type: ignore[no-untyped-def]
+def best_gain(case, j, explanation, span):  # type: ignore[no-untyped-def]
     """What a line gains by the phase that explains it best, which becomes its owner; -inf if none.
 
     A reflection that coincides with another phase's line is no sign of a phase.
     """
+    lines, known = case.lines, case.known
     best = -math.inf
     lines[bragg.OWNER, j] = -1.0
     for member in range(int(explanation[COUNT])):
@@ -338,14 +378,15 @@ def best_gain(lines, j, explanation, known, span):  # type: ignore[no-untyped-de
 
 
 @device_function
-def fill_most(lines, count, curve):  # type: ignore[no-untyped-def]
+def fill_most(case):  # type: ignore[no-untyped-def]
     """Fill the row of what each line gains at most; return what one line more can change.
 
     A line gains most where the prediction is exact.
     """
-    span = curve.q[curve.q.shape[0] - 1] - curve.q[0]
+    lines = case.lines
+    span = case.curve.q[case.curve.q.shape[0] - 1] - case.curve.q[0]
     change = 0.0
-    for j in range(count):
+    for j in range(case.count):
         most = lines[bragg.RARITY, j] + match_gain(lines, j, lines[bragg.CENTRE, j], span)
         lines[bragg.MOST, j] = most
         change = max(change, most + UNEXPLAINED * lines[bragg.RARITY, j])
@@ -360,10 +401,11 @@ def precision_cost(beta, information):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def at_most(lines, count, phase, beta, information, known):  # type: ignore[no-untyped-def]
+def at_most(case, phase, beta, information):  # type: ignore[no-untyped-def]
     """What a phase alone can score with the lines that are assigned to it, at most."""
-    total = known.prior[phase] + precision_cost(beta, information)
-    for j in range(count):
+    lines = case.lines
+    total = case.known.prior[phase] + precision_cost(beta, information)
+    for j in range(case.count):
         if lines[bragg.ASSIGNED, j] >= 0.0:
             total += lines[bragg.MOST, j]
         elif lines[bragg.SURE, j] == 1.0:
@@ -396,17 +438,7 @@ def log_prior(explanation, known):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def score(  # type: ignore[no-untyped-def]
-    lines,
-    count,
-    explanation,
-    known,
-    curve,
-    limits,
-    careful,
-    unexplained,
-    least,
-):
+def score(case, explanation, careful, unexplained, least):  # type: ignore[no-untyped-def]
     """Log Bayes factor of an explanation against "all peaks are spurious".
 
     A matched line gains the precision of its prediction over the range in which a spurious peak
@@ -416,15 +448,18 @@ def score(  # type: ignore[no-untyped-def]
     times its rarity. The prior weights are in it. The lines are assigned already. Below `least`
     the sum is not carried on: what is left hardly raises it.
     """
-    low = curve.q[0]
-    high = curve.q[curve.q.shape[0] - 1]
+    lines, count, known, limits = case.lines, case.count, case.known, case.limits
+    low = case.curve.q[0]
+    high = case.curve.q[case.curve.q.shape[0] - 1]
     span = high - low
     members = int(explanation[COUNT])
     total = log_prior(explanation, known)
+    if explanation[OFFSET] != 0.0:
+        total += _LOG_OFFSET
     matches = 0
     seen = 0
     for j in range(count):
-        best = best_gain(lines, j, explanation, known, span)
+        best = best_gain(case, j, explanation, span)
         if lines[bragg.SURE, j] == 0.0:
             if best > -math.inf:
                 total += min(max(best, 0.0), _MOST_OF_DOUBTFUL)
@@ -460,9 +495,7 @@ def score(  # type: ignore[no-untyped-def]
             if low < centre < high and not matched >> k & 1:
                 # Three lines that are matched need no fourth one beyond them to be seen.
                 closer = careful and (k < last or matches < 3)
-                gain, visible = missing_score(
-                    k, centre, member, lines, count, curve, limits, closer
-                )
+                gain, visible = missing_score(case, k, centre, member, closer)
                 seen += visible
                 total += gain if k < last else _BEYOND_LAST * gain
     explanation[SEEN] = matches + seen

@@ -179,8 +179,8 @@ def test_as_many_narrow_lines_as_evenly_spaced_are_a_stack(run):
         {"status": codes.FIT_SINGULAR},
         {"status": codes.FIT_TOO_FEW_POINTS},
         {"status": codes.FIT_NOT_CONVERGED},
-        {"height_sigma": 40.0},
-        {"height_sigma": 5.0, "reduced_chi2": 100.0},
+        {"height_sigma": 80.0},
+        {"height_sigma": 8.0, "reduced_chi2": 100.0},
     ],
     ids=str,
 )

@@ -25,7 +25,7 @@ def table_of(centres, sigma, fwhm=0.02):
 
 def fitted(centres, sigma, positions=S):
     lines, count = table_of(centres, sigma)
-    return fit_lattice(lines, count, 0, 1, positions)
+    return fit_lattice(lines, count, 0, 1, positions, 0.0)
 
 
 def test_lines_that_agree_give_the_weighted_least_squares_of_their_uncertainties():
