@@ -58,10 +58,11 @@ ASSIGNED = 15
 MEMBERS = 3
 LINE_ROWS = ASSIGNED + MEMBERS
 
-# A line whose height alone is so much more significant than has to be, is one, unless the fit of
-# all that it is says less than this share of it.
+# The height of a line alone is so much more significant than that of all it is to count as much.
 _ALONE = 1.25
-_LEAST_ALONE = 0.4
+# Lines below and above need no second look.
+_LEAST_OF_ALL = 1.6
+_STRONG = 8.0
 # Lobes of a form factor are broader than this share of their distance, and evenly spaced.
 _LOBE_WIDTH = 0.28
 _LOBE_EVEN = 0.7
@@ -87,17 +88,17 @@ _DOUBTFUL = 3.0
 
 
 @device_function
-def is_significant(line, q, intensity, sigma, limits):  # type: ignore[no-untyped-def]
-    """Whether a peak is beyond doubt, in a fit of all that it is or by its height alone.
+def significance(line, q, intensity, sigma):  # type: ignore[no-untyped-def]
+    """Height of a peak over its standard uncertainty, in a fit of all that it is or of it alone.
 
     A faint line's width and place are as unsure as its height, and share its uncertainty.
     """
     height = line[table.HEIGHT] / math.sqrt(max(1.0, line[table.REDUCED_CHI2]))
-    least = limits[MIN_SIGNIFICANCE] * line[table.HEIGHT_SIGMA]
-    if height > least:
-        return True
+    of_all = height / line[table.HEIGHT_SIGMA]
+    if of_all > _STRONG or not of_all > _LEAST_OF_ALL:
+        return of_all
     _, alone, _ = height_alone(q, intensity, sigma, line[table.Q], line[table.FWHM])
-    return height > _ALONE * limits[MIN_SIGNIFICANCE] * alone and height > _LEAST_ALONE * least
+    return max(of_all, height / (_ALONE * alone))
 
 
 @device_function
@@ -111,7 +112,7 @@ def kind_of(line, q, intensity, sigma, strongest, limits):  # type: ignore[no-un
     if status not in (codes.FIT_CONVERGED, codes.FIT_SHAPE_AT_LIMIT):
         return codes.LINE_NOT_FITTED
     centre, fwhm, height = line[table.Q], line[table.FWHM], line[table.HEIGHT]
-    if not is_significant(line, q, intensity, sigma, limits):
+    if not significance(line, q, intensity, sigma) > limits[MIN_SIGNIFICANCE]:
         return codes.LINE_FAINT
     if not fwhm < limits[MAX_RELATIVE_WIDTH] * centre:
         return codes.LINE_BROAD
@@ -293,14 +294,13 @@ def mark_bragg(peaks, n_peaks, q, intensity, sigma, limits):  # type: ignore[no-
 
 
 @device_function
-def is_doubtful(line, limits):  # type: ignore[no-untyped-def]
+def is_doubtful(line, q, intensity, sigma, limits):  # type: ignore[no-untyped-def]
     """Whether a peak that passes for no Bragg line can be one where a reflection is expected."""
     kind = line[table.BRAGG]
     if kind not in (codes.LINE_FAINT, codes.LINE_SATELLITE, codes.LINE_ODD_WIDTH):
         return False
-    grow = math.sqrt(max(1.0, line[table.REDUCED_CHI2]))
     return (
-        line[table.HEIGHT] > _DOUBTFUL * grow * line[table.HEIGHT_SIGMA]
+        significance(line, q, intensity, sigma) > _DOUBTFUL
         and line[table.FWHM] < limits[MAX_RELATIVE_WIDTH] * line[table.Q]
     )
 
@@ -337,7 +337,7 @@ def put_line(lines, place, centre, sigma, fwhm, height, significance, limits):  
 
 
 @device_function
-def collect_lines(peaks, n_peaks, limits, lines):  # type: ignore[no-untyped-def]
+def collect_lines(peaks, n_peaks, q, intensity, sigma, limits, lines):  # type: ignore[no-untyped-def]
     """Fill the table of lines, sorted by q; return their number, and how many are sure.
 
     Where there is no room for all, Bragg lines come before doubtful ones.
@@ -350,7 +350,7 @@ def collect_lines(peaks, n_peaks, limits, lines):  # type: ignore[no-untyped-def
                 break
             if doubtful == 0 and peaks[j, table.BRAGG] != codes.LINE_BRAGG:
                 continue
-            if doubtful == 1 and not is_doubtful(peaks[j], limits):
+            if doubtful == 1 and not is_doubtful(peaks[j], q, intensity, sigma, limits):
                 continue
             place = insert_line(lines, count, peaks[j, table.Q])
             grow = math.sqrt(max(1.0, peaks[j, table.REDUCED_CHI2]))
@@ -361,7 +361,7 @@ def collect_lines(peaks, n_peaks, limits, lines):  # type: ignore[no-untyped-def
                 grow * peaks[j, table.Q_SIGMA],
                 peaks[j, table.FWHM],
                 peaks[j, table.HEIGHT],
-                peaks[j, table.HEIGHT] / (grow * peaks[j, table.HEIGHT_SIGMA]),
+                significance(peaks[j], q, intensity, sigma),
                 limits,
             )
             lines[SURE, place] = 1.0 - doubtful

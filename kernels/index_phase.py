@@ -381,7 +381,7 @@ def index_phase(
         verdict[0] = table.VERDICT_NONE
         return
     verdict[0] = table.VERDICT_UNINDEXED
-    count, sure = bragg.collect_lines(peaks, n_peaks, limits, lines)
+    count, sure = bragg.collect_lines(peaks, n_peaks, q, intensity, sigma, limits, lines)
     if sure < 2:
         return
 

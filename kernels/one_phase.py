@@ -98,7 +98,8 @@ def is_explained(lines, j, positions, reflections, beta):  # type: ignore[no-unt
 def best_lattice(case, phase, trial, best, strongest, lowest, least, change):  # type: ignore[no-untyped-def]
     """Try two lines, the strongest and the lowest, as each of a phase's first reflections.
 
-    A lattice has to explain one of the two strongest lines beside it. `best` becomes the best
+    A lattice has to explain one of the two strongest lines beside it, but for phases that two lines
+    name. `best` becomes the best
     explanation by this phase alone; its score is -inf where no lattice explains enough lines, or
     none scores more than `least`. `change` is what one line more can change: a lattice that is
     fitted to its lines may explain another one.
@@ -126,7 +127,8 @@ def best_lattice(case, phase, trial, best, strongest, lowest, least, change):  #
             if abs(beta - best[explain.BETA]) < explain.SAME_LATTICE * beta:
                 continue
             if not (
-                is_explained(lines, second, positions, reflections, beta)
+                known.first_two[phase]
+                or is_explained(lines, second, positions, reflections, beta)
                 or is_explained(lines, third, positions, reflections, beta)
             ):
                 continue
