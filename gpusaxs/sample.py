@@ -134,6 +134,7 @@ class LineKind(IntEnum):
     SATELLITE = codes.LINE_SATELLITE
     LOBE = codes.LINE_LOBE
     ODD_WIDTH = codes.LINE_ODD_WIDTH
+    INSTRUMENT = codes.LINE_INSTRUMENT
 
     @property
     def label(self) -> str:

@@ -102,16 +102,28 @@ def significance(line, q, intensity, sigma):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def kind_of(line, q, intensity, sigma, strongest, limits):  # type: ignore[no-untyped-def]
+def is_within(centre, windows):  # type: ignore[no-untyped-def]
+    """Whether one of some windows of q holds a peak."""
+    for window in range(windows.shape[0]):
+        if windows[window, 0] <= centre <= windows[window, 1]:
+            return True
+    return False
+
+
+@device_function
+def kind_of(line, q, intensity, sigma, windows, strongest, limits):  # type: ignore[no-untyped-def]
     """Whether a fitted peak can be a Bragg line, by its own look: a LINE_... code.
 
-    Its fit ended well, it is significant and narrow, it is not cut off by an end of the curve,
-    and it is no satellite: below the strongest line in q and far below it in height.
+    Its fit ended well, it is none of the instrument's, significant and narrow, it is not cut off by
+    an end of the curve, and it is no satellite: below the strongest line in q and far below it in
+    height.
     """
     status = line[table.STATUS]
     if status not in (codes.FIT_CONVERGED, codes.FIT_SHAPE_AT_LIMIT):
         return codes.LINE_NOT_FITTED
     centre, fwhm, height = line[table.Q], line[table.FWHM], line[table.HEIGHT]
+    if is_within(centre, windows):
+        return codes.LINE_INSTRUMENT
     if not significance(line, q, intensity, sigma) > limits[MIN_SIGNIFICANCE]:
         return codes.LINE_FAINT
     if not fwhm < limits[MAX_RELATIVE_WIDTH] * centre:
@@ -256,12 +268,15 @@ def is_foot(peaks, n_peaks, j):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def mark_bragg(peaks, n_peaks, q, intensity, sigma, limits):  # type: ignore[no-untyped-def]
-    """Set the BRAGG column of every peak and return how many are lines."""
+def mark_bragg(peaks, n_peaks, q, intensity, sigma, windows, limits):  # type: ignore[no-untyped-def]
+    """Set the BRAGG column of every peak and return how many are lines.
+
+    windows : (windows, 2) float64, lowest and highest q of lines that the instrument makes
+    """
     strongest = -1
     # The strongest is sought among lines alone: a hump must not make satellites of them.
     for j in range(n_peaks):
-        peaks[j, table.BRAGG] = kind_of(peaks[j], q, intensity, sigma, peaks[j], limits)
+        peaks[j, table.BRAGG] = kind_of(peaks[j], q, intensity, sigma, windows, peaks[j], limits)
         if peaks[j, table.BRAGG] == codes.LINE_BRAGG and (
             strongest < 0 or peaks[j, table.HEIGHT] > peaks[strongest, table.HEIGHT]
         ):
@@ -269,7 +284,9 @@ def mark_bragg(peaks, n_peaks, q, intensity, sigma, limits):  # type: ignore[no-
     if strongest < 0:
         return 0
     for j in range(n_peaks):
-        peaks[j, table.BRAGG] = kind_of(peaks[j], q, intensity, sigma, peaks[strongest], limits)
+        peaks[j, table.BRAGG] = kind_of(
+            peaks[j], q, intensity, sigma, windows, peaks[strongest], limits
+        )
     if are_oscillations(peaks, n_peaks, limits):
         for j in range(n_peaks):
             if peaks[j, table.BRAGG] == codes.LINE_BRAGG:

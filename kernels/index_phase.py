@@ -351,6 +351,7 @@ def index_phase(
     prior: Shared,
     related: Shared,
     ratios: Shared,
+    windows: Shared,
     limits: Shared,
     phases: Rows,
     n_phases: Output,
@@ -373,11 +374,12 @@ def index_phase(
     planes : (phases, reflections, 2) float64, see `free_ratio.place_reflections`
     reflections, candidates, first_two, broadest, prior, related, ratios : see
         `lattice_score.Known`
+    windows : see `bragg_lines.mark_bragg`
     limits : (LIMITS,) float64
     """
     n_phases[0] = 0
     margin[0] = math.nan
-    if bragg.mark_bragg(peaks, n_peaks, q, intensity, sigma, limits) == 0:
+    if bragg.mark_bragg(peaks, n_peaks, q, intensity, sigma, windows, limits) == 0:
         verdict[0] = table.VERDICT_NONE
         return
     verdict[0] = table.VERDICT_UNINDEXED

@@ -62,6 +62,7 @@ LINE_AT_EDGE = 5
 LINE_SATELLITE = 6
 LINE_LOBE = 7
 LINE_ODD_WIDTH = 8
+LINE_INSTRUMENT = 9
 
 # How the fit of a peak ended.
 FIT_CONVERGED = 0

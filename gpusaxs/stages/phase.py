@@ -74,6 +74,9 @@ class Phase(Stage):
         tuple(phase.name for phase in PHASES), "Phases that may be named."
     )
     define: tuple[PhaseDefinition, ...] = parameter((), "Further ones, defined here.")
+    instrument_lines: tuple[tuple[float, float], ...] = parameter(
+        (), "Windows of q in which lines are the instrument's.", unit="1/nm"
+    )
     max_relative_width: float = parameter(
         0.14, "FWHM over q above which a peak is a hump.", gt=0.0, le=1.0
     )
@@ -118,6 +121,11 @@ class Phase(Stage):
 
     @model_validator(mode="after")
     def _known(self) -> Phase:
+        if not all(low < high for low, high in self.instrument_lines):
+            raise ValueError(
+                "expected instrument_lines as windows of q, lower end first; got "
+                f"{[list(window) for window in self.instrument_lines]}"
+            )
         unknown = [name for name in self.phases if name not in PHASE_BY_NAME]
         if unknown:
             raise ValueError(f"expected phases out of {', '.join(PHASE_BY_NAME)}; got {unknown}")
@@ -171,6 +179,7 @@ class Phase(Stage):
             np.array([phase.log_prior for phase in known]),
             related,
             np.array(ratios),
+            np.array(self.instrument_lines or [(np.nan, np.nan)]),
             limits,
         )
 

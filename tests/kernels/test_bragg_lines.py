@@ -27,8 +27,9 @@ def peaks_at(centres, fwhm, height=10.0):
     return peaks
 
 
-def kinds(peaks):
-    bragg.mark_bragg(peaks, len(peaks), Q, np.ones(Q.size), np.ones(Q.size), LIMITS)
+def kinds(peaks, windows=((np.nan, np.nan),)):
+    windows = np.array(windows)
+    bragg.mark_bragg(peaks, len(peaks), Q, np.ones(Q.size), np.ones(Q.size), windows, LIMITS)
     return peaks[:, table.BRAGG].astype(int).tolist()
 
 
@@ -53,3 +54,14 @@ def test_a_spike_between_lobes_does_not_hide_that_they_are_in_a_row():
 def test_lines_of_a_lattice_as_broad_as_lines_are_stay_lines(phase):
     centres = PHASE_BY_NAME[phase].q(14.0)[:6]
     assert set(kinds(peaks_at(centres, 0.03 * centres[0]))) == {codes.LINE_BRAGG}
+
+
+def test_a_line_of_the_instrument_is_none_and_makes_no_satellites():
+    peaks = peaks_at([0.5, 0.8, 1.6], 0.02)
+    peaks[1, table.HEIGHT] = 1e4
+    assert kinds(peaks)[0] == codes.LINE_SATELLITE
+    assert kinds(peaks, [[0.7, 0.9], [2.0, 2.1]]) == [
+        codes.LINE_BRAGG,
+        codes.LINE_INSTRUMENT,
+        codes.LINE_BRAGG,
+    ]
