@@ -59,6 +59,8 @@ _FEWER_TRIALS = 8.0
 _UNLIKELY = 0.3
 # Explanations this far behind the best are no candidates.
 _CANDIDATE = 3.0
+# Lines that are explained this well show no offset of q.
+_BEYOND_DOUBT = 25.0
 # Lines left unexplained from which coexistence is tried, and lines that it takes.
 _LEFT_OVER = 2
 _LINES_OF_TWO = 4
@@ -88,7 +90,7 @@ def give_owners(case, explanation):  # type: ignore[no-untyped-def]
     """Say which phase of an explanation explains each line best."""
     span = case.curve.q[case.curve.q.shape[0] - 1] - case.curve.q[0]
     for j in range(case.count):
-        explain.best_gain(case, j, explanation, span)
+        explain.best_gain(case.lines, j, explanation, case.known.positions, span)
 
 
 @device_function
@@ -170,7 +172,8 @@ def explain_by_one(case, explanations, trial, scanned, change):  # type: ignore[
         one, other = strongest, lowest
         strongest = strongest_but(lines, count, one, other)
         lowest = lowest_but(lines, count, one, other)
-    if case.sure >= FEWEST_LINES and leaves(case, explanations[best], 1):
+    doubtful = not explanations[best, explain.SCORE] > _BEYOND_DOUBT
+    if doubtful and case.sure >= FEWEST_LINES and leaves(case, explanations[best], 1):
         for phase in range(n_known):
             if known.prior[phase] > -math.inf and math.isnan(known.ratios[phase, 0]):
                 found = explanations[2 * n_known + phase]
@@ -250,7 +253,7 @@ def write_phase(case, row, candidate, sure, explanation, member):  # type: ignor
         centre = start + beta * positions[k]
         if matched >> order[k] & 1 or not low < centre < high:
             continue
-        height, sigma = explain.look_between(case, member, centre)
+        height, sigma = explain.look_between(lines, count, member, centre, curve)
         if height > case.limits[bragg.EXPECTED_SIGNIFICANCE] * sigma:
             matched |= 1 << order[k]
         else:

@@ -291,14 +291,13 @@ def look(curve, centre, fwhm):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def look_between(case, member, centre):  # type: ignore[no-untyped-def]
+def look_between(lines, count, member, centre, curve):  # type: ignore[no-untyped-def]
     """`look` with the width of the matched lines beside it; (0, inf) where a line hides it."""
-    lines, count = case.lines, case.count
     expected = between_matched(lines, count, member, centre, bragg.LOG_HEIGHT)
     if hidden_under(lines, count, centre, expected) > -math.inf:
         return 0.0, math.inf
     fwhm = between_matched(lines, count, member, centre, bragg.FWHM)
-    return look(case.curve, centre + offset_of(lines), fwhm)
+    return look(curve, centre + offset_of(lines), fwhm)
 
 
 @device_function
@@ -319,18 +318,17 @@ def absence(rank, log_expected, height, sigma):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def missing_score(case, rank, centre, member, careful):  # type: ignore[no-untyped-def]
+def missing_score(lines, count, rank, centre, member, curve, limits, careful):  # type: ignore[no-untyped-def]
     """Logarithm of the odds of a reflection without a line, and whether it is seen all the same.
 
     `careful` looks for it in what the fitted peaks leave.
     """
-    lines, count, curve, limits = case.lines, case.count, case.curve, case.limits
     expected = between_matched(lines, count, member, centre, bragg.LOG_HEIGHT)
     highest = hidden_under(lines, count, centre, expected)
     if highest > -math.inf:
         return hidden_score(rank, expected, highest), 0
     if careful:
-        height, sigma = look_between(case, member, centre)
+        height, sigma = look_between(lines, count, member, centre, curve)
         if sigma < math.inf:
             seen = height > limits[bragg.EXPECTED_SIGNIFICANCE] * sigma
             return absence(rank, expected, height, sigma), int(seen)
@@ -357,19 +355,18 @@ def match_gain(lines, j, expected, span):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def best_gain(case, j, explanation, span):  # type: ignore[no-untyped-def]
+def best_gain(lines, j, explanation, positions, span):  # type: ignore[no-untyped-def]
     """What a line gains by the phase that explains it best, which becomes its owner; -inf if none.
 
     A reflection that coincides with another phase's line is no sign of a phase.
     """
-    lines, known = case.lines, case.known
     best = -math.inf
     lines[bragg.OWNER, j] = -1.0
     for member in range(int(explanation[COUNT])):
         k = int(lines[bragg.ASSIGNED + member, j])
         if k >= 0:
             phase = int(explanation[PHASE + member])
-            expected = explanation[BETA + member] * known.positions[phase, k]
+            expected = explanation[BETA + member] * positions[phase, k]
             gain = match_gain(lines, j, expected, span) + math.log(presence(k))
             if gain > best:
                 best = gain
@@ -448,9 +445,10 @@ def score(case, explanation, careful, unexplained, least):  # type: ignore[no-un
     times its rarity. The prior weights are in it. The lines are assigned already. Below `least`
     the sum is not carried on: what is left hardly raises it.
     """
-    lines, count, known, limits = case.lines, case.count, case.known, case.limits
-    low = case.curve.q[0]
-    high = case.curve.q[case.curve.q.shape[0] - 1]
+    lines, count, known = case.lines, case.count, case.known
+    curve, limits = case.curve, case.limits
+    low = curve.q[0]
+    high = curve.q[curve.q.shape[0] - 1]
     span = high - low
     members = int(explanation[COUNT])
     total = log_prior(explanation, known)
@@ -459,7 +457,7 @@ def score(case, explanation, careful, unexplained, least):  # type: ignore[no-un
     matches = 0
     seen = 0
     for j in range(count):
-        best = best_gain(case, j, explanation, span)
+        best = best_gain(lines, j, explanation, known.positions, span)
         if lines[bragg.SURE, j] == 0.0:
             if best > -math.inf:
                 total += min(max(best, 0.0), _MOST_OF_DOUBTFUL)
@@ -495,7 +493,9 @@ def score(case, explanation, careful, unexplained, least):  # type: ignore[no-un
             if low < centre < high and not matched >> k & 1:
                 # Three lines that are matched need no fourth one beyond them to be seen.
                 closer = careful and (k < last or matches < 3)
-                gain, visible = missing_score(case, k, centre, member, closer)
+                gain, visible = missing_score(
+                    lines, count, k, centre, member, curve, limits, closer
+                )
                 seen += visible
                 total += gain if k < last else _BEYOND_LAST * gain
     explanation[SEEN] = matches + seen

@@ -54,7 +54,7 @@ def _written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (tuple, list)):
-        return f"{len(value)} names"
+        return f"{len(value)} names" if value else "none"
     return str(value)
 
 
