@@ -111,17 +111,16 @@ def is_within(centre, windows):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def kind_of(line, q, intensity, sigma, windows, strongest, limits):  # type: ignore[no-untyped-def]
+def kind_of(line, q, intensity, sigma, windows, limits):  # type: ignore[no-untyped-def]
     """Whether a fitted peak can be a Bragg line, by its own look: a LINE_... code.
 
-    Its fit ended well, it is none of the instrument's, significant and narrow, it is not cut off by
-    an end of the curve, and it is no satellite: below the strongest line in q and far below it in
-    height.
+    Its fit ended well, it is none of the instrument's, it is significant and narrow, and it is not
+    cut off by an end of the curve.
     """
     status = line[table.STATUS]
     if status not in (codes.FIT_CONVERGED, codes.FIT_SHAPE_AT_LIMIT):
         return codes.LINE_NOT_FITTED
-    centre, fwhm, height = line[table.Q], line[table.FWHM], line[table.HEIGHT]
+    centre, fwhm = line[table.Q], line[table.FWHM]
     if is_within(centre, windows):
         return codes.LINE_INSTRUMENT
     if not significance(line, q, intensity, sigma) > limits[MIN_SIGNIFICANCE]:
@@ -130,10 +129,6 @@ def kind_of(line, q, intensity, sigma, windows, strongest, limits):  # type: ign
         return codes.LINE_BROAD
     if centre - fwhm < q[0] or centre + fwhm > q[q.shape[0] - 1]:
         return codes.LINE_AT_EDGE
-    if strongest[table.HEIGHT] == strongest[table.HEIGHT]:
-        below = centre < strongest[table.Q]
-        if below and height < limits[SATELLITE] * strongest[table.HEIGHT]:
-            return codes.LINE_SATELLITE
     return codes.LINE_BRAGG
 
 
@@ -276,17 +271,21 @@ def mark_bragg(peaks, n_peaks, q, intensity, sigma, windows, limits):  # type: i
     strongest = -1
     # The strongest is sought among lines alone: a hump must not make satellites of them.
     for j in range(n_peaks):
-        peaks[j, table.BRAGG] = kind_of(peaks[j], q, intensity, sigma, windows, peaks[j], limits)
+        peaks[j, table.BRAGG] = kind_of(peaks[j], q, intensity, sigma, windows, limits)
         if peaks[j, table.BRAGG] == codes.LINE_BRAGG and (
             strongest < 0 or peaks[j, table.HEIGHT] > peaks[strongest, table.HEIGHT]
         ):
             strongest = j
     if strongest < 0:
         return 0
+    # A satellite lies below the strongest line in q, and far below it in height.
     for j in range(n_peaks):
-        peaks[j, table.BRAGG] = kind_of(
-            peaks[j], q, intensity, sigma, windows, peaks[strongest], limits
-        )
+        if (
+            peaks[j, table.BRAGG] == codes.LINE_BRAGG
+            and peaks[j, table.Q] < peaks[strongest, table.Q]
+            and peaks[j, table.HEIGHT] < limits[SATELLITE] * peaks[strongest, table.HEIGHT]
+        ):
+            peaks[j, table.BRAGG] = codes.LINE_SATELLITE
     if are_oscillations(peaks, n_peaks, limits):
         for j in range(n_peaks):
             if peaks[j, table.BRAGG] == codes.LINE_BRAGG:
