@@ -137,7 +137,7 @@ class Tables:
 
 def tables_of(batch: SampleBatch, origins: Sequence[Origin]) -> Tables:
     """Return the tables of a processed batch; `origins` says where each curve came from."""
-    host = {name: batch.backend.to_host(getattr(batch, name)) for name in _ARRAYS}
+    host = _results(batch)
     numbers = {stage: batch.backend.to_host(found) for stage, found in batch.numbers.items()}
     failed = (host["status"] & FAILURES) != 0
     n_peaks = np.where(failed, 0, host["n_peaks"])
@@ -149,6 +149,18 @@ def tables_of(batch: SampleBatch, origins: Sequence[Origin]) -> Tables:
         _peaks(batch.ids, host["peaks"], n_peaks),
         _phases(batch, host, n_phases),
     )
+
+
+def _results(batch: SampleBatch) -> dict[str, NDArray[Any]]:
+    """Return what the tables are made of; of the peaks those in use, of q the two ends."""
+    to_host = batch.backend.to_host
+    host = {name: to_host(getattr(batch, name)) for name in _ARRAYS}
+    host["peaks"] = to_host(batch.peaks[:, : host["n_peaks"].max(initial=1)])
+    first, last = host["start"], host["stop"] - 1
+    row = np.arange(len(batch)) if batch.q.shape[0] > 1 else np.zeros(len(batch), np.int64)
+    host["q_min"] = to_host(batch.q[row, np.minimum(first, last)])
+    host["q_max"] = to_host(batch.q[row, last])
+    return host
 
 
 class Unread(NamedTuple):
@@ -203,7 +215,7 @@ def _number(number: Number, values: NDArray[np.float64], failed: NDArray[np.bool
 
 
 _ARRAYS = (
-    "q", "start", "stop", "status", "peaks", "n_peaks", "phases", "n_phases", "verdict", "margin",
+    "start", "stop", "status", "n_peaks", "phases", "n_phases", "verdict", "margin",
 )  # fmt: skip
 # In the order of the kernel's VERDICT_ codes.
 _VERDICTS = (Verdict.NONE, Verdict.UNINDEXED, Verdict.AMBIGUOUS, Verdict.IDENTIFIED)
@@ -231,13 +243,12 @@ def _samples(
     kind = np.where(failed, len(_VERDICTS), host["verdict"])
     identified = ~failed & (host["verdict"] == table.VERDICT_IDENTIFIED)
     best = host["phases"][:, 0, :]
-    used = np.arange(batch.max_peaks) < host["n_peaks"][:, np.newaxis]
+    used = np.arange(host["peaks"].shape[1]) < host["n_peaks"][:, np.newaxis]
     bragg = used & (host["peaks"][:, :, table.BRAGG] == 1.0)
     height = np.where(bragg, host["peaks"][:, :, table.HEIGHT], -np.inf)
     strongest = host["peaks"][curves, height.argmax(axis=1), table.Q]
     first, last = host["start"], host["stop"] - 1
     some = last >= first
-    q_row = np.where(host["q"].shape[0] > 1, curves, 0)
     codes, which = np.unique(host["status"], return_inverse=True)
     statuses = [CurveStatus(int(code)) for code in codes]
     words = [status.explanation or None for status in statuses]
@@ -261,8 +272,8 @@ def _samples(
         "d_spacing": number_or_null(2.0 * np.pi / strongest, ~failed & bragg.any(axis=1)),
         "reason": pa.array(reasons, pa.string()),
         "points": np.maximum(last - first + 1, 0),
-        "q_min": number_or_null(host["q"][q_row, np.minimum(first, last)], some),
-        "q_max": number_or_null(host["q"][q_row, last], some),
+        "q_min": number_or_null(host["q_min"], some),
+        "q_max": number_or_null(host["q_max"], some),
         "source": [origin.source for origin in origins],
         "frame": np.array([origin.frame for origin in origins], np.int32),
         "format": [origin.format for origin in origins],
@@ -346,7 +357,7 @@ def _phases(batch: SampleBatch, host: dict[str, NDArray[Any]], n_phases: IndexAr
     numbered = Numbered.of(batch.known)
     matched = reflections(numbered, lines, table.MATCHED)
     missing = reflections(numbered, lines, table.MISSING)
-    unexplained = bits_of(lines[:, table.UNEXPLAINED], batch.max_peaks)
+    unexplained = bits_of(lines[:, table.UNEXPLAINED], host["peaks"].shape[1])
     others = host["peaks"][curve, :, table.INDEX][unexplained]
     partners = [bonnet_partner(phase.name, 1.0) for phase in batch.known]
     words = [partner[0] if partner else "" for partner in partners]
