@@ -61,11 +61,16 @@ class Backend(Protocol):
         """Points of curves that make up a block, unless somebody says how large it is."""
         ...
 
-    def lane(self) -> AbstractContextManager[None]:
+    def lane(self, array: Array | None = None) -> AbstractContextManager[None]:
         """Let this thread work on a block, apart from what other threads do.
 
         Arrays that are made in a lane are used in it, until it is left. A lane within a lane is
         the same one.
+
+        Parameters
+        ----------
+        array
+            Made outside of lanes: the lane is one in which it can be used.
         """
         ...
 

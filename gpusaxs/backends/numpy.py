@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gpusaxs.backends.base import BLOCK_POINTS, IndexArray
+from gpusaxs.backends.base import BLOCK_POINTS, Array, IndexArray
 from gpusaxs.backends.supervision import supervision, worker_name
 from gpusaxs.kernels.curve_kernel import CurveKernel, Role, scratch_shape
 
@@ -53,7 +53,7 @@ class NumpyBackend:
         """See `Backend.blocks_in_flight`: a block for each worker, as far as memory goes."""
         return min(self.workers, MOST_BLOCKS)
 
-    def lane(self) -> AbstractContextManager[None]:
+    def lane(self, array: Array | None = None) -> AbstractContextManager[None]:
         """See `Backend.lane`: threads need nothing to work apart."""
         return nullcontext()
 

@@ -168,15 +168,16 @@ class Runtime:
             with self.new_run(samples=len(batch)) as own:
                 self.run_on(batch, own)
             return
-        execution = Execution(batch, self.settings)
-        execution.enter(np.arange(len(batch)), 0, run)
-        unlisten = run.token.on_cancel(lambda reason: execution.cancel(0, reason))
-        try:
-            with execution.watched():
-                while execution.step():
-                    pass
-        finally:
-            unlisten()
+        with self.backend.lane(batch.status):
+            execution = Execution(batch, self.settings)
+            execution.enter(np.arange(len(batch)), 0, run)
+            unlisten = run.token.on_cancel(lambda reason: execution.cancel(0, reason))
+            try:
+                with execution.watched():
+                    while execution.step():
+                        pass
+            finally:
+                unlisten()
 
     def submit(self, samples: Sequence[Sample], cancel: CancelToken | None = None) -> Submission:
         """Give samples to be processed, beside those that are on their way, and go on.

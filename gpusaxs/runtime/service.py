@@ -229,7 +229,8 @@ class _Worker:
 
     def _work(self) -> None:
         try:
-            with self.execution.watched():
+            lane = self.service.backend.lane(self.arena.batch.status)
+            with lane, self.execution.watched():
                 while True:
                     self._admit()
                     if not self.execution.step() and not self._wait():

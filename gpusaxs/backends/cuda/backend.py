@@ -90,12 +90,12 @@ class CudaBackend:
         return LANES * len(self.devices)
 
     @contextmanager
-    def lane(self) -> Iterator[None]:
+    def lane(self, array: Array | None = None) -> Iterator[None]:
         """See `Backend.lane`."""
         if getattr(self._here, "lane", None) is not None:
             yield
             return
-        device, lane = self._take()
+        device, lane = self._take(None if array is None else int(array.device.id))
         try:
             with self._current(device, lane):
                 yield
@@ -106,9 +106,11 @@ class CudaBackend:
                 self._at_work[device] -= 1
                 self._free[device].append(lane)
 
-    def _take(self) -> tuple[int, Lane]:
+    def _take(self, device: int | None) -> tuple[int, Lane]:
+        """Return a lane that nobody uses, on a card or on the one with the least to do."""
         with self._lock:
-            device = min(self.devices, key=lambda number: self._at_work[number])
+            if device is None:
+                device = min(self.devices, key=lambda number: self._at_work[number])
             self._at_work[device] += 1
             if self._free[device]:
                 return device, self._free[device].pop()

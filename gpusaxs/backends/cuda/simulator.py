@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gpusaxs.backends.base import BLOCK_POINTS, IndexArray
+from gpusaxs.backends.base import BLOCK_POINTS, Array, IndexArray
 from gpusaxs.backends.cuda.launching import THREADS
 from gpusaxs.backends.numpy import widest_row
 from gpusaxs.backends.supervision import Direction, supervision, worker_name
@@ -39,7 +39,7 @@ class SimulatedBackend:
     block_points = BLOCK_POINTS
 
     @contextmanager
-    def lane(self) -> Iterator[None]:
+    def lane(self, array: Array | None = None) -> Iterator[None]:
         """See `Backend.lane`: there is but one."""
         yield
 
