@@ -18,7 +18,7 @@ from gpusaxs.backends.cuda.lanes import Lane
 from gpusaxs.backends.cuda.launching import Launcher, numba_launcher
 from gpusaxs.backends.cuda.memory import DeviceMemory, PinnedPool, batch_bytes, scratch_bytes
 from gpusaxs.backends.numpy import widest_row
-from gpusaxs.backends.supervision import Direction, supervision, worker_name
+from gpusaxs.backends.supervision import Direction, Supervision, supervision, worker_name
 from gpusaxs.errors import OutOfMemoryError
 from gpusaxs.kernels.curve_kernel import CurveKernel
 
@@ -218,22 +218,36 @@ class CudaBackend:
             return
         around = supervision()
         around.check_deadline()
-        points = widest_row(kernel, arguments)
-        with self._any_lane() as lane, _out_of_memory(f"a launch of kernel {kernel.name!r}"):
-            on_device = (*span, *(self._on_device(value, lane) for value in arguments))
-            if around.observer is not None:
-                lane.stream.synchronize()
-            began = time.perf_counter()
-            lane.launch(kernel, rows, points, on_device)
-            if around.observer is not None:
-                lane.stream.synchronize()
-                around.observer.kernel_ran(kernel.name, rows.size, began, worker_name())
+        lane = getattr(self._here, "lane", None)
+        if lane is None:
+            with self._any_lane() as lane:
+                self._launch(lane, around, kernel, rows, (*span, *arguments))
+        else:
+            self._launch(lane, around, kernel, rows, (*span, *arguments))
 
-    def _on_device(self, value: Any, lane: Lane) -> Any:
-        """Return an argument as a kernel takes it: tables come from the host, once."""
-        if isinstance(value, np.generic):
-            return value.item()
-        return self._table(value, lane) if isinstance(value, np.ndarray) else value
+    def _launch(
+        self,
+        lane: Lane,
+        around: Supervision,
+        kernel: CurveKernel,
+        rows: IndexArray,
+        arguments: tuple[Any, ...],
+    ) -> None:
+        """Launch in a lane. This is what a launch costs the host: no detours."""
+        if around.observer is not None:
+            lane.stream.synchronize()
+        began = time.perf_counter()
+        try:
+            prepared = lane.known(kernel, rows.size, arguments)
+            if prepared is None:
+                points = widest_row(kernel, arguments[2:])
+                prepared = lane.prepare(kernel, rows.size, points, arguments, self._table)
+            lane.launch(prepared, rows)
+        except MemoryError as error:  # CuPy's is one
+            raise _no_room(f"a launch of kernel {kernel.name!r}", error) from error
+        if around.observer is not None:
+            lane.stream.synchronize()
+            around.observer.kernel_ran(kernel.name, rows.size, began, worker_name())
 
     def _table(self, table: NDArray[Any], lane: Lane) -> Array:
         """Return a table on the card; one of the same content may be there already."""
@@ -255,4 +269,8 @@ def _out_of_memory(what: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:  # CuPy's is one
-        raise OutOfMemoryError(f"The device has no room for {what}: {error}") from error
+        raise _no_room(what, error) from error
+
+
+def _no_room(what: str, error: MemoryError) -> OutOfMemoryError:
+    return OutOfMemoryError(f"The device has no room for {what}: {error}")

@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpusaxs.backends.base import Array, IndexArray
 from gpusaxs.backends.cuda.copying import Copier
@@ -25,16 +26,20 @@ from gpusaxs.errors import OutOfMemoryError
 from gpusaxs.kernels.curve_kernel import CurveKernel, scratch_shape
 
 _ALIGNED = 256
+_NUMBERS = (bool, int, float)
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
+class Prepared:
     """A kernel with the arguments that it was launched with last.
 
     Parameters
     ----------
     arguments
-        They are kept, so that their memory is not used for others.
+        As they were given, and as the card has them; they are kept, so that their memory is not
+        used for others.
+    tables
+        Places of the arguments that came from the host, and their content.
     asked, rows
         Curves for which scratch was wanted, and for which there is some.
     words
@@ -42,11 +47,23 @@ class _Prepared:
     """
 
     arguments: tuple[Any, ...]
-    points: int
+    on_device: tuple[Any, ...]
+    tables: tuple[tuple[int, bytes], ...]
     asked: int
     rows: int
     driver: Any
     words: Words
+
+    def fits(self, rows: int, arguments: tuple[Any, ...]) -> bool:
+        """Whether a launch over so many curves has the same arguments, and scratch."""
+        if rows > self.rows == self.asked or len(arguments) != len(self.arguments):
+            return False
+        for known, given in zip(self.arguments, arguments, strict=True):
+            if known is not given and not (
+                isinstance(known, _NUMBERS) and type(known) is type(given) and known == given
+            ):
+                return False
+        return all(arguments[place].tobytes() == content for place, content in self.tables)
 
 
 class Lane:
@@ -78,7 +95,7 @@ class Lane:
         self._copier = copier
         self._launcher = launcher
         self._launch_stream = launcher.stream(stream)
-        self._kernels: dict[CurveKernel, _Prepared] = {}
+        self._kernels: dict[CurveKernel, Prepared] = {}
         self._rows: tuple[IndexArray, Array] | None = None
         self._scratch: Any = None
         self._scratch_bytes = 0
@@ -92,14 +109,30 @@ class Lane:
         self._scratch_bytes = 0
         self._most_scratch = None
 
-    def launch(
+    def launch(self, prepared: Prepared, rows: IndexArray) -> None:
+        """Launch a kernel over some curves; over a part at a time where scratch is short."""
+        numbers = self._row_numbers(rows)
+        address = int(numbers.data.ptr)
+        for first in range(0, rows.size, prepared.rows):
+            count = min(prepared.rows, rows.size - first)
+            words = (0, 0, count, 8, address + 8 * first, count, 8, count, *prepared.words)
+            blocks = -(-count // THREADS)
+            self._launcher.launch(self._launch_stream, blocks, prepared.driver, words)
+
+    def known(self, kernel: CurveKernel, rows: int, arguments: tuple[Any, ...]) -> Prepared | None:
+        """Return what was prepared for a launch before, if it is the same."""
+        prepared = self._kernels.get(kernel)
+        return prepared if prepared is not None and prepared.fits(rows, arguments) else None
+
+    def prepare(
         self,
         kernel: CurveKernel,
-        rows: IndexArray,
+        rows: int,
         points: int,
         arguments: tuple[Any, ...],
-    ) -> None:
-        """Launch a kernel over some curves; over a part at a time where scratch is short.
+        on_card: Callable[[NDArray[Any], Lane], Array],
+    ) -> Prepared:
+        """Make ready for launches with these arguments.
 
         Parameters
         ----------
@@ -107,40 +140,34 @@ class Lane:
             Length of the longest row among the arguments.
         arguments
             The two ends of the span and the arguments of the kernel without its scratch: arrays
-            of the card, or numbers.
+            of the card, numbers, or tables of the host.
+        on_card
+            Returns a table of the host on the card.
 
         Raises
         ------
         OutOfMemoryError
             If there is no room for the scratch of one curve.
         """
-        prepared = self._prepared(kernel, rows.size, points, arguments)
-        numbers = self._row_numbers(rows)
-        address = int(numbers.data.ptr)
-        for first in range(0, rows.size, prepared.rows):
-            count = min(prepared.rows, rows.size - first)
-            row_words = array_words(address + 8 * first, 8, (count,), (8,))
-            words = (*row_words, count, *prepared.words)
-            blocks = -(-count // THREADS)
-            self._launcher.launch(self._launch_stream, blocks, prepared.driver, words)
-
-    def _prepared(
-        self, kernel: CurveKernel, rows: int, points: int, arguments: tuple[Any, ...]
-    ) -> _Prepared:
-        known = self._kernels.get(kernel)
-        if (
-            known is not None
-            and known.points == points
-            and (rows <= known.rows or known.rows < known.asked)
-            and _same(known.arguments, arguments)
-        ):
-            return known
+        on_device = tuple(
+            on_card(value, self)
+            if isinstance(value, np.ndarray)
+            else value.item()
+            if isinstance(value, np.generic)
+            else value
+            for value in arguments
+        )
+        tables = tuple(
+            (place, value.tobytes())
+            for place, value in enumerate(arguments)
+            if isinstance(value, np.ndarray)
+        )
         room = self._make_room(kernel, rows, points)
         scratch_types, scratch_words = self._scratch_arguments(kernel, room, points)
-        row_types = (array_type(np.int64, 1, "C"), argument_type(0))
-        span, given = arguments[:2], arguments[2:]
+        span, given = on_device[:2], on_device[2:]
         signature: Signature = (
-            *row_types,
+            array_type(np.int64, 1, "C"),
+            argument_type(0),
             *map(argument_type, span),
             *scratch_types,
             *map(argument_type, given),
@@ -149,7 +176,7 @@ class Lane:
         words += scratch_words
         words += [word for value in given for word in argument_words(value)]
         driver = self._launcher.load(kernel, self.device, signature)
-        prepared = _Prepared(arguments, points, rows, room, driver, tuple(words))
+        prepared = Prepared(arguments, on_device, tables, rows, room, driver, tuple(words))
         self._kernels[kernel] = prepared
         return prepared
 
@@ -198,9 +225,10 @@ class Lane:
 
     def _row_numbers(self, rows: IndexArray) -> Array:
         """Return row numbers on the card; those of the launch before are there already."""
-        if self._rows is None or not np.array_equal(self._rows[0], rows):
-            self._rows = rows.copy(), self._copier.upload(rows, self.stream)
-        return self._rows[1]
+        known = self._rows
+        if known is None or known[0].size != rows.size or not (known[0] == rows).all():
+            self._rows = known = rows.copy(), self._copier.upload(rows, self.stream)
+        return known[1]
 
 
 def _scratch_size(kernel: CurveKernel, rows: int, points: int) -> int:
@@ -213,11 +241,3 @@ def _scratch_size(kernel: CurveKernel, rows: int, points: int) -> int:
 
 def _aligned(nbytes: int) -> int:
     return -(-nbytes // _ALIGNED) * _ALIGNED
-
-
-def _same(known: tuple[Any, ...], given: tuple[Any, ...]) -> bool:
-    """Whether arguments are the same arrays and numbers."""
-    return len(known) == len(given) and all(
-        a is b or (isinstance(a, bool | int | float) and type(a) is type(b) and a == b)
-        for a, b in zip(known, given, strict=True)
-    )
