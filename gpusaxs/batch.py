@@ -345,7 +345,7 @@ class SampleBatch:
 
     def alive(self, rows: IndexArray) -> NDArray[np.bool_]:
         """Which of some curves have not failed; (rows,) bool, on the host."""
-        alive: NDArray[np.bool_] = self.backend.to_host(self.status.take(rows)) < FIRST_FAILURE
+        alive: NDArray[np.bool_] = self.backend.to_host(self.status).take(rows) < FIRST_FAILURE
         return alive
 
     def set_status(self, rows: IndexArray, flag: CurveStatus) -> None:
