@@ -8,6 +8,7 @@ still in the card's cache.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -65,31 +66,46 @@ class Copier:
     def download(self, device: Array, stream: Any) -> NDArray[Any]:
         """Return an array of the card on the host, in C order, when all before has ended."""
         host = np.empty(device.shape, device.dtype)
-        packed = self._cupy.ascontiguousarray(device)
         content = host.reshape(-1).view(np.uint8)
         runtime = self._cupy.cuda.runtime
         coming: deque[tuple[int, int, PinnedBuffer]] = deque()
-        for first in range(0, content.size, LARGEST_BUFFER):
-            size = min(LARGEST_BUFFER, content.size - first)
+        for place, address, size in self._pieces(device):
             buffer = self._pinned.take(size)
             runtime.memcpyAsync(
-                buffer.address,
-                int(packed.data.ptr) + first,
-                size,
-                runtime.memcpyDeviceToHost,
-                stream.ptr,
+                buffer.address, address, size, runtime.memcpyDeviceToHost, stream.ptr
             )
             buffer.event.record(stream)
-            coming.append((first, size, buffer))
+            coming.append((place, size, buffer))
             if len(coming) > _AHEAD:
                 self._unpack(*coming.popleft(), content)
         while coming:
             self._unpack(*coming.popleft(), content)
         return host
 
+    def _pieces(self, device: Array) -> Iterator[tuple[int, int, int]]:
+        """Pieces of an array in C order: where they begin, their address and size in bytes.
+
+        Some curves at a time are brought into this order on the card; what is put into the stream
+        before the next piece is asked for comes before their memory is used again.
+        """
+        place = 0
+        for packed in self._packed(device):
+            for offset in range(0, packed.nbytes, LARGEST_BUFFER):
+                size = min(LARGEST_BUFFER, packed.nbytes - offset)
+                yield place + offset, int(packed.data.ptr) + offset, size
+            place += packed.nbytes
+
+    def _packed(self, device: Array) -> Iterator[Array]:
+        if device.flags.c_contiguous:
+            yield device
+            return
+        rows = max(1, LARGEST_BUFFER // (device.nbytes // len(device)))
+        for first in range(0, len(device), rows):
+            yield self._cupy.ascontiguousarray(device[first : first + rows])
+
     def _unpack(
-        self, first: int, size: int, buffer: PinnedBuffer, content: NDArray[np.uint8]
+        self, place: int, size: int, buffer: PinnedBuffer, content: NDArray[np.uint8]
     ) -> None:
         buffer.event.synchronize()
-        content[first : first + size] = buffer.content[:size]
+        content[place : place + size] = buffer.content[:size]
         self._pinned.give(buffer)
