@@ -117,6 +117,17 @@ def test_a_pinned_buffer_is_used_again_only_when_its_copy_has_happened(device):
             np.testing.assert_array_equal(device.to_host(copy), array)
 
 
+@pytest.mark.usefixtures("small_buffers")
+def test_where_pinned_memory_is_short_a_copy_waits_for_the_one_before(device, monkeypatch):
+    monkeypatch.setattr(memory, "MOST_PINNED", 1024)
+    arrays = [np.full(30, float(number)) for number in range(40)]
+    with device.lane():
+        there = [device.to_device(array) for array in arrays]
+        for array, copy in zip(arrays, there, strict=True):
+            np.testing.assert_array_equal(device.to_host(copy), array)
+    assert sum(device.xp.pinned) <= 1024
+
+
 def test_pinned_buffers_are_made_once_and_used_again(device):
     for _ in range(5):
         with device.lane():
@@ -225,6 +236,18 @@ def test_a_launch_with_the_same_arguments_is_prepared_once(device, curves):
         assert loaded.count("process_peak") == 1
 
 
+def test_rows_and_tables_that_were_changed_in_place_are_sent_again(device):
+    weights, rows = np.ones(3), np.array([0, 1])
+    with device.lane():
+        values, total = device.to_device(np.ones((4, 3))), device.to_device(np.zeros(4))
+        span = device.to_device(np.zeros(4, np.int64)), device.to_device(np.full(4, 3))
+        for factor, first in ((1.0, 0), (2.0, 0), (2.0, 1), (5.0, 2)):
+            weights[:] = factor
+            rows[:] = first, first + 1
+            device.launch(weighed, rows, span, values, weights, total)
+        np.testing.assert_array_equal(device.to_host(total), [9.0, 15.0, 21.0, 15.0])
+
+
 def test_a_number_of_another_kind_or_value_is_not_taken_for_the_one_before(device):
     with device.lane():
         values, total = device.to_device(np.ones((2, 3))), device.to_device(np.zeros(2))
@@ -280,13 +303,18 @@ def test_blocks_for_which_there_is_no_room_are_halved(monkeypatch, curves, caplo
 
 
 def test_curves_that_belong_together_are_never_halved(device):
+    asked = []
+
     def full(part):
+        asked.append(part.stop - part.start)
         raise OutOfMemoryError("full")
 
     with pytest.raises(OutOfMemoryError, match="full"):
         in_parts(device, 8, POINTS, full, lambda *_: None, together=True)
+    assert asked == [8]
     with pytest.raises(OutOfMemoryError, match="full"):
         in_parts(device, 8, POINTS, full, lambda *_: None)
+    assert asked == [8, 8, 4, 2, 1]
 
 
 def test_groups_are_sized_from_what_is_free_and_not_from_what_there_is(card, device):

@@ -36,8 +36,7 @@ def test_the_memory_of_the_command_line_reaches_the_backend(command, tmp_path, m
     monkeypatch.setattr(runtime, "get_backend", get_backend)
     command("simulate", "-o", tmp_path / "sim", "--curves", 2, "--points", 300)
     given = ("--backend", "cuda:1", "--device-memory", "20GB")
-    files = sorted((tmp_path / "sim").glob("*.dat"))
-    done = command("process", *files, "-o", tmp_path / "run", *given)
+    done = command("process", tmp_path / "sim" / "curves.h5", "-o", tmp_path / "run", *given)
     assert done.exit_code == 0, done.output
     again = command(
         "process", "--from-run", tmp_path / "run", "--set", "phase.min_margin=2",
