@@ -44,7 +44,7 @@ def in_parts(
 
     Raises
     ------
-    OutOfMemoryError
+    OutOfMemoryError, MemoryError
         If there is no room for a part that cannot be halved.
     """
     most = None if together else backend.curves_at_once(points)
@@ -56,7 +56,7 @@ def in_parts(
         with backend.lane():
             try:
                 batch = stack(part)
-            except OutOfMemoryError as error:
+            except (OutOfMemoryError, MemoryError) as error:  # of copies, the array module's own
                 size = part.stop - part.start
                 if together or size == 1:
                     raise

@@ -141,7 +141,10 @@ class CudaBackend:
             yield lane
             return
         with self._outside_lock, self._current(self._outside.device, self._outside):
-            yield self._outside
+            try:
+                yield self._outside
+            finally:
+                self._outside.forget()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Array:
         """See `Backend.empty`."""
@@ -193,7 +196,6 @@ class CudaBackend:
         self.synchronize()
         for tables in self._tables.values():
             tables.clear()
-        self._outside.forget()
         self._memory.give_back()
 
     def synchronize(self) -> None:
