@@ -123,9 +123,9 @@ class SampleBatch:
         self.status: Array = backend.to_device(status)
         self.stage_num = np.zeros(curves, np.int64)
         self.background: Array = self._filled((curves, points), 0.0)
-        self.residual: Array = self.intensity.copy(order=backend.order)
-        self.search: Array = self.intensity.copy(order=backend.order)
-        self.noise: Array = self.sigma.copy(order=backend.order)
+        self.residual: Array = self._copied(self.intensity)
+        self.search: Array = self._copied(self.intensity)
+        self.noise: Array = self._copied(self.sigma)
         self.peaks: Array = self._filled((curves, MAX_PEAKS, table.PEAK_COLUMNS), np.nan)
         self.n_peaks: Array = self._filled((curves,), 0, np.int64)
         self.candidates: Array = self._filled(
@@ -156,6 +156,11 @@ class SampleBatch:
         array = self.backend.empty(shape, dtype)
         array[...] = value
         return array
+
+    def _copied(self, array: Array) -> Array:
+        copy = self.backend.empty(array.shape, array.dtype)
+        copy[...] = array
+        return copy
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -259,7 +259,9 @@ def _samples(
         reasons = pc.coalesce(pa.array(told, pa.string()), reasons)
     # Many curves come from one place: it is told once, and numbered.
     places: dict[int, int] = {}
-    from_place = pa.array([places.setdefault(id(origin), len(places)) for origin in origins])
+    from_place = pa.array(
+        [places.setdefault(id(origin), len(places)) for origin in origins], pa.int64()
+    )
     known_places = {id(origin): origin for origin in origins}
     told_places = [known_places[place] for place in places]
 

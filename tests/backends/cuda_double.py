@@ -230,11 +230,6 @@ class DeviceArray(NDArrayOperatorsMixin):
         if isinstance(value, DeviceArray):
             assert value.memory.card is self.memory.card, "arrays of two cards"
 
-    def copy(self, order="C"):
-        made = self.cupy.empty(self.shape, self.dtype, order=order)
-        made[...] = self
-        return made
-
     def take(self, indices):
         return self[np.asarray(indices)]
 
