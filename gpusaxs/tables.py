@@ -257,13 +257,10 @@ def _samples(
     if batch.reasons:
         told = [batch.reasons.get(row) for row in range(len(batch))]
         reasons = pc.coalesce(pa.array(told, pa.string()), reasons)
-    # Many curves come from one place: it is told once, and numbered.
-    places: dict[int, int] = {}
-    from_place = pa.array(
-        [places.setdefault(id(origin), len(places)) for origin in origins], pa.int64()
-    )
-    known_places = {id(origin): origin for origin in origins}
-    told_places = [known_places[place] for place in places]
+    # Many curves come from one place: what is said of it is told once.
+    places = {id(origin): origin for origin in origins}
+    number = dict(zip(places, range(len(places)), strict=True))
+    from_place = pa.array([number[id(origin)] for origin in origins], pa.int64())
 
     def number_or_null(values: NDArray[Any], known: NDArray[np.bool_]) -> pa.Array:
         return pa.array(values, mask=~(known & np.isfinite(values)))
@@ -285,7 +282,10 @@ def _samples(
         "points": np.maximum(last - first + 1, 0),
         "q_min": number_or_null(host["q_min"], some),
         "q_max": number_or_null(host["q_max"], some),
-        **{name: pa.array(values).take(from_place) for name, values in _told(told_places).items()},
+        **{
+            name: pa.array(said).take(from_place)
+            for name, said in _told(list(places.values())).items()
+        },
     }
     arrays = [_column(columns[f.name], f.type) for f in SAMPLES]
     return pa.Table.from_arrays(arrays, schema=SAMPLES)

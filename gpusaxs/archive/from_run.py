@@ -345,11 +345,8 @@ class _StoredProcessor:
             failed = pc.equal(samples["verdict"].cast(pa.string()), Verdict.FAILED.value)
             kept = pc.and_(failed, pa.array(~given.fresh))
             parts.append((self._without_results(samples.filter(kept)), None))
-            with self._backend.lane():
-                again = self._of_curves(given)
-        else:
-            with self._backend.lane():
-                again = self._of_files(given, fresh)
+        with self._backend.lane():
+            again = self._of_files(given, fresh) if given.curves is None else self._of_curves(given)
         if again is not None:
             parts.append(again)
         tables = in_order(Tables.concatenate([tables for tables, _ in parts]), ids)

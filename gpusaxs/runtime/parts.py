@@ -64,5 +64,7 @@ def in_parts(
                 logger.warning("%s; %d curves at once from now on", error, at_once)
                 continue
             done.append(work(batch, part))
+            # Or it would take its memory until the next one is there.
+            del batch
         first = part.stop
     return done

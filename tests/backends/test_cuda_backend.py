@@ -437,3 +437,19 @@ def test_a_run_of_many_blocks_leaves_nothing_on_the_card(monkeypatch, device, ca
     assert card.used == kept < 300_000
     device.close()
     assert card.used == 0
+
+
+def test_a_part_leaves_the_card_before_the_next_one_comes(device, card):
+    used = []
+
+    def stack(part):
+        device.synchronize()
+        used.append(card.used)
+        return device.empty((1000, 100))
+
+    in_parts(device, 3, POINTS, stack, lambda *_: used.append(card.used))
+    assert len(used) == 2
+    device._memory.whole = lambda: 3 * batch_bytes(POINTS)
+    used.clear()
+    in_parts(device, 3, POINTS, stack, lambda *_: None)
+    assert used == [0, 0, 0]
