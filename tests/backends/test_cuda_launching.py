@@ -8,6 +8,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from gpusaxs.kernels import cache
 from gpusaxs.kernels.curve_kernel import (
     IndexScratch,
     Output,
@@ -56,6 +57,14 @@ def everything(
         if wanted[i % 2] or again:
             total[0] += work[i]
     table[0, 1] = total[0]
+
+
+def compiler():
+    """Skip where Numba cannot compile for a card."""
+    try:
+        nvvm.NVVM()
+    except Exception as error:  # noqa: BLE001 whatever the toolkit says, it is the reason
+        pytest.skip(f"the NVVM compiler of numba-cuda[cu13] is missing: {error}")
 
 
 class OnDevice:
@@ -136,36 +145,54 @@ def signature_of(values):
     return (*leading, *scratch, *map(argument_type, values))
 
 
-def test_a_kernel_is_compiled_once_a_card_and_signature():
-    """With all but the driver, which loads what was compiled."""
-    loads = []
+@pytest.fixture
+def loads(monkeypatch, tmp_path):
+    """Code libraries that were loaded, with all of Numba but the driver; nothing is kept yet."""
+    compiler()
+    loaded = []
 
-    def loaded(library):
-        loads.append(library)
-        return SimpleNamespace(kernel=f"kernel {len(loads)}")
+    def load(library):
+        # What is put on a card, and on disk.
+        library.get_cubin()
+        loaded.append(library)
+        return SimpleNamespace(module=None, kernel=f"kernel {len(loaded)}")
 
     device = SimpleNamespace(compute_capability=(9, 0))
-    with (
-        mock.patch.object(cuda, "gpus", [nullcontext(), nullcontext()]),
-        mock.patch.object(cuda, "get_current_device", return_value=device),
-        mock.patch.object(dispatcher, "get_current_device", return_value=device),
-        mock.patch.object(codegen.CUDACodeLibrary, "_ensure_cc", return_value=(9, 0)),
-        mock.patch.object(dispatcher._Kernel, "initialize_once"),
-        mock.patch.object(
-            codegen.CUDACodeLibrary,
-            "get_cufunc",
-            lambda library: SimpleNamespace(module=None, **vars(loaded(library))),
-        ),
-    ):
-        launcher = NumbaLauncher()
-        first = launcher.load(everything, 0, signature_of(ARGUMENTS))
-        assert launcher.load(everything, 0, signature_of(ARGUMENTS)) is first
-        other = (*ARGUMENTS[:3], 2, *ARGUMENTS[4:])
-        assert launcher.load(everything, 0, signature_of(other)) != first
-        assert launcher.load(everything, 1, signature_of(ARGUMENTS)) != first
-    # The second card takes the code of the first, which is of the same kind.
-    assert len({id(library) for library in loads}) == 2
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
+    monkeypatch.setattr(cuda, "gpus", [nullcontext(), nullcontext()])
+    for module in (cuda, dispatcher):
+        monkeypatch.setattr(module, "get_current_device", lambda: device)
+    monkeypatch.setattr(dispatcher._Kernel, "initialize_once", lambda *_: None)
+    library = codegen.CUDACodeLibrary
+    monkeypatch.setattr(library, "_ensure_cc", lambda *_: (9, 0))
+    monkeypatch.setattr(library, "get_cufunc", load)
+    monkeypatch.setattr(codegen.JITCUDACodegen, "magic_tuple", lambda _: ("13", (9, 0)))
     assert "kernel" in CudaPythonFunction.__slots__
+    return loaded
+
+
+def test_a_kernel_is_compiled_once_for_all_cards_of_a_kind(loads):
+    launcher = NumbaLauncher()
+    first = launcher.load(everything, 0, signature_of(ARGUMENTS))
+    assert launcher.load(everything, 0, signature_of(ARGUMENTS)) is first
+    assert launcher.load(everything, 1, signature_of(ARGUMENTS)) != first
+    assert len({id(library) for library in loads}) == 1
+
+
+def test_a_kernel_is_kept_for_the_next_process(loads, monkeypatch):
+    NumbaLauncher().load(everything, 0, signature_of(ARGUMENTS))
+    compiled = loads[-1].get_cubin()
+
+    def compile_again(*_, **__):
+        raise AssertionError("compiled once more")
+
+    monkeypatch.setattr(dispatcher._Kernel, "__init__", compile_again)
+    NumbaLauncher().load(everything, 0, signature_of(ARGUMENTS))
+    assert loads[-1] is not loads[0]
+    assert loads[-1].get_cubin().code == compiled.code
+    other = (*ARGUMENTS[:3], 2, *ARGUMENTS[4:])
+    with pytest.raises(AssertionError, match="compiled once more"):
+        NumbaLauncher().load(everything, 0, signature_of(other))
 
 
 WIDTHS = {"u8": 1, "b8": 1, "s8": 1, "u64": 8, "b64": 8, "s64": 8, "f64": 8}
@@ -176,10 +203,7 @@ def width(word):
 
 
 def test_a_compiled_kernel_asks_for_as_many_parameters_of_the_same_widths():
-    try:
-        nvvm.NVVM()
-    except Exception as error:  # noqa: BLE001 whatever the toolkit says, it is the reason
-        pytest.skip(f"the NVVM compiler of numba-cuda[cu13] is missing: {error}")
+    compiler()
     before = (ROWS, 5, *SPAN)
     words = [word for value in before for word in argument_words(value)]
     words += 2 * array_words(4096, 8, (5, 20), (8, 40))

@@ -98,14 +98,18 @@ class Launcher(Protocol):
 class NumbaLauncher:
     """Compiles with numba-cuda, and launches with the package that it launches with.
 
-    There is one a process, so that no backend compiles what another has compiled.
+    There is one a process, so that no backend compiles what another has compiled; other processes
+    find it on disk.
     """
 
     def __init__(self) -> None:
         from cuda.core import LaunchConfig, Stream, launch  # noqa: PLC0415
         from numba import cuda  # noqa: PLC0415
 
+        from gpusaxs.backends.cuda.kept_kernels import keep  # noqa: PLC0415
+
         self._numba_cuda: Any = cuda
+        self._keep = keep
         self._config = LaunchConfig
         self._stream = Stream
         self._launch = launch
@@ -127,7 +131,7 @@ class NumbaLauncher:
             capability = tuple(cuda.get_current_device().compute_capability)
             key = kernel, capability
             if key not in self._dispatchers:
-                self._dispatchers[key] = cuda.jit(kernel.cuda_source(cuda))
+                self._dispatchers[key] = self._keep(cuda.jit(kernel.cuda_source(cuda)))
             compiled = self._dispatchers[key].compile(signature)
             compiled.bind()
             # The one thing that Numba has no public name for.
