@@ -198,9 +198,10 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     def __getitem__(self, key):
         keys = key if isinstance(key, tuple) else (key,)
-        if any(isinstance(part, np.ndarray | list) for part in keys):
+        if any(isinstance(part, np.ndarray | list | DeviceArray) for part in keys):
             self.cupy.stream.synchronize()
-            return self.cupy.copied(self.array[key])
+            there = [part.array if isinstance(part, DeviceArray) else part for part in keys]
+            return self.cupy.copied(self.array[tuple(there)])
         return DeviceArray(self.cupy, self.memory, self.array[key])
 
     def __setitem__(self, key, value):

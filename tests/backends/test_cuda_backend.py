@@ -147,14 +147,25 @@ def test_pinned_memory_is_bounded_and_a_wait_takes_its_place(card):
     assert len(cupy.pinned) == MOST_PINNED // memory.LARGEST_BUFFER
 
 
-def test_a_pipeline_finds_what_it_finds_on_the_cpu(device, curves):
+@pytest.mark.parametrize(
+    ("pipeline", "changes"),
+    [
+        ("standard", ()),
+        ("precise", ()),
+        ("solution", ()),
+        ("classic", ("find_peak.height=0.01", "find_peak.prominence=0.01")),
+    ],
+)
+def test_a_pipeline_finds_what_it_finds_on_the_cpu(device, curves, pipeline, changes):
+    chosen = gpusaxs.Pipeline.load(pipeline).with_settings(changes)
     found = []
     for backend in (device, NumpyBackend(1)):
         with backend.lane():
             batch = batch_of(curves, backend)
-            Runtime(backend).run_on(batch)
+            Runtime(backend, pipeline=chosen).run_on(batch)
             found.append(tables_of(batch, [gpusaxs.sample.Origin()] * 7))
-    assert found[1].peaks.num_rows > 7
+    assert found[1].peaks.num_rows > 7 or pipeline == "solution"
+    assert not any("failed" in verdict for verdict in found[1].samples["verdict"].to_pylist())
     assert_same_tables(*found)
 
 
