@@ -45,6 +45,7 @@ def argument_type(value: Any) -> Any:
     return array_type(value.dtype, value.ndim, "C" if value.flags.c_contiguous else "A")
 
 
+@cache
 def array_type(dtype: Any, ndim: int, layout: Literal["C", "F", "A"]) -> Any:
     """Return Numba's type of an array: in C or Fortran order, or in any."""
     from numba.cuda import types  # noqa: PLC0415
