@@ -1,5 +1,6 @@
 """The order of copies, launches and memory on GPUs, with what stands for them in `cuda_double`."""
 
+import importlib.util
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,6 +23,11 @@ from gpusaxs.runtime.parts import in_parts
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.simulate import simulate
 from gpusaxs.tables import tables_of
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("numba_cuda") is None,
+    reason="numba-cuda is not installed (pip install '.[test]')",
+)
 
 POINTS = 200
 
