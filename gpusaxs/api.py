@@ -13,10 +13,11 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from pyarrow import csv
 
-from gpusaxs.batch import BLOCK_POINTS, SampleBatch
+from gpusaxs.batch import SampleBatch
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.events import EventBus
 from gpusaxs.runtime.interceptors import Interceptor
+from gpusaxs.runtime.parts import in_parts
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import CurveStatus, Origin, Sample
 from gpusaxs.tables import Tables, tables_of
@@ -106,6 +107,7 @@ def process(
     settings: Iterable[str] = (),
     backend: str = "auto",
     workers: int | None = None,
+    device_memory: int | str | None = None,
     events: EventBus | None = None,
     interceptors: Sequence[Interceptor] = (),
 ) -> Result:
@@ -127,7 +129,7 @@ def process(
         A pipeline, the name of a preset, or a TOML file.
     settings
         Changes to it, as ``"find_peak.prominence_noise=5"``.
-    backend, workers
+    backend, workers, device_memory
         See `gpusaxs.backends.get_backend`.
     events, interceptors
         See `gpusaxs.Runtime`.
@@ -155,13 +157,30 @@ def process(
     source = _Arrays.of(q, intensity, sigma, q_unit, ids)
     chosen = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     chosen = chosen.with_settings(settings)
-    runtime = Runtime(backend, workers, chosen, events=events, interceptors=interceptors)
-    per_block = max(1, BLOCK_POINTS // max(1, source.intensity.shape[1]))
+    runtime = Runtime(
+        backend,
+        workers,
+        chosen,
+        events=events,
+        interceptors=interceptors,
+        device_memory=device_memory,
+    )
+    points = source.intensity.shape[1]
+    per_block = max(1, runtime.backend.block_points // max(1, points))
     if chosen.joint:
         per_block = max(1, len(source.ids))
 
-    def one_block(first: int) -> Tables:
-        batch = source.batch(slice(first, first + per_block), runtime)
+    def one_block(first: int) -> list[Tables]:
+        return in_parts(
+            runtime.backend,
+            min(per_block, len(source.ids) - first),
+            points,
+            lambda part: source.batch(slice(first + part.start, first + part.stop), runtime),
+            lambda batch, _: one_batch(batch),
+            together=bool(chosen.joint),
+        )
+
+    def one_batch(batch: SampleBatch) -> Tables:
         runtime.run_on(batch, run)
         return tables_of(batch, [source.origin] * len(batch))
 
@@ -170,8 +189,8 @@ def process(
         runtime.new_run(samples=len(source.ids)) as run,
         ThreadPoolExecutor(runtime.backend.blocks_in_flight) as pool,
     ):
-        parts = list(pool.map(one_block, range(0, len(source.ids), per_block)))
-    tables = Tables.concatenate(parts, chosen.number_columns)
+        blocks = list(pool.map(one_block, range(0, len(source.ids), per_block)))
+    tables = Tables.concatenate([part for block in blocks for part in block], chosen.number_columns)
     again = Runtime(runtime.backend, pipeline=chosen)
     return Result(tables.samples, tables.peaks, tables.phases, _Recomputed(source, again))
 

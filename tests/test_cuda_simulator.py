@@ -247,10 +247,10 @@ def as_compiled(function, beyond):
 
 
 if __name__ == "__main__":
-    from gpusaxs.backends.cuda import CudaBackend
+    from gpusaxs.backends.cuda.simulator import SimulatedBackend
 
     math.exp = as_compiled(math.exp, math.inf)
     math.log = as_compiled(math.log, math.nan)
     math.sqrt = as_compiled(math.sqrt, math.nan)
-    np.savez(Path(sys.argv[1]), **everything_computed(CudaBackend()))
+    np.savez(Path(sys.argv[1]), **everything_computed(SimulatedBackend()))
     np.savez(Path(sys.argv[2]), **everything_computed(get_backend("numpy", 2)))
