@@ -237,7 +237,6 @@ def measure_peers(sizes: Sizes, curves: Curves, cuda: str | None) -> list[Row]:
         pipeline = len(few) / best(
             sizes.rounds, lambda: seconds(lambda: peers.process(executor, few))
         )
-    with peer_rates.pool(processes) as executor:
         fits = peer_rates.fits_of_scipy(executor, processes, draw_fits(sizes.peers))
         searches = peer_rates.rate(executor, processes, peer_rates.seconds_of_searches, values)
         smoothing = peer_rates.rate(

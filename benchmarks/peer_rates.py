@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,17 +16,6 @@ from benchmarks.backend_rates import HEIGHT, ORDER, PROMINENCE, WINDOW, Fits
 from benchmarks.curves import FloatArray
 
 _REPEATED = 5
-
-
-@contextmanager
-def pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Warm processes of one thread each."""
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context) as executor:
-        list(executor.map(time.sleep, [0.2] * processes))
-        yield executor
 
 
 def rate(

@@ -24,6 +24,7 @@ from gpusaxs.kernels.curve_kernel import CurveKernel, Row, curve_kernel
 from gpusaxs.kernels.find_peaks import CONDITIONS, FOUND_COLUMNS, find_peaks
 from numba import typeof, types
 
+from gpusaxs.backends import cuda_problem, get_backend
 from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.batch import SampleBatch
 from gpusaxs.io.nxcansas_writer import write_stack
@@ -100,17 +101,16 @@ def launch_find_peaks(batch):
     """Launch the search without a stage of its own, as a user of the kernels does."""
     curves, points = batch.intensity.shape
     limits = np.tile([-np.inf, np.inf], (CONDITIONS, 1))
-    found = np.empty((curves, points // 2, FOUND_COLUMNS))
-    rows = np.arange(curves)
-    batch.launch(find_peaks, rows, batch.search, limits, -1, 0.5, found, np.zeros(curves, int))
+    found = batch.backend.to_device(np.empty((curves, points // 2, FOUND_COLUMNS)))
+    number = batch.backend.to_device(np.zeros(curves, int))
+    batch.launch(find_peaks, np.arange(curves), batch.search, limits, -1, 0.5, found, number)
 
 
-def signatures(folder):
-    """Signatures of every kernel, from pipelines that together reach all of them."""
+def reach_every_kernel(backend, folder):
+    """Run pipelines that together reach all kernels."""
     curves = simulate(4, seed=3, phases=["hexagonal"], counts=20000.0, points=300)
     blank = folder / "blank.h5"
     write_stack(blank, curves.q, curves.expected[:1], curves.sigma[:1], title="blank")
-    backend = RecordingBackend()
     settings = [
         (),
         REPLACED,
@@ -136,6 +136,12 @@ def signatures(folder):
         Runtime(backend, pipeline="solution").run_on(
             SampleBatch.from_arrays(list("abcd"), q, curves.intensity, curves.sigma, backend)
         )
+
+
+def signatures(folder):
+    """Signatures with which every kernel is launched."""
+    backend = RecordingBackend()
+    reach_every_kernel(backend, folder)
     return backend.launched
 
 
@@ -227,6 +233,12 @@ ptxas info    : Function properties for called
     1024 bytes stack frame, 1 bytes spill stores, 2 bytes spill loads
 """
     assert resources(report) == Resources(218, 1064, 9, 18)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(cuda_problem() is not None, reason=str(cuda_problem()))
+def test_every_kernel_runs_on_a_gpu(tmp_path):
+    reach_every_kernel(get_backend("cuda"), tmp_path)
 
 
 def what_kernels_take(capability):
