@@ -170,7 +170,7 @@ def fit_seconds(batch: SampleBatch) -> float:
 
 def share_converged(batch: SampleBatch) -> float:
     """Share of the fits that have converged."""
-    status = batch.backend.to_host(batch.peaks)[:, 0, table.STATUS]
+    status = batch.backend.to_host(batch.peaks[:, 0, table.STATUS])
     return float(np.mean(status == codes.FIT_CONVERGED))
 
 

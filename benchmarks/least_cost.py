@@ -23,7 +23,7 @@ from benchmarks.curves import Curves, curves_with_peaks
 from benchmarks.markdown import table
 
 PEAKS = 6
-SOME = 5
+SOME = 20
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,10 @@ class StageCost:
     def seconds(self, card: Card) -> float:
         """Least time on a card: that of its memory or that of its arithmetic."""
         return max(self.moved / card.copy, self.flops / card.flops)
+
+    def uncached_seconds(self, card: Card) -> float:
+        """Time of its memory where no cache serves any of what the code asks for."""
+        return self.asked / card.copy
 
     def limit(self, card: Card) -> str:
         """What the least time is spent with."""
@@ -126,6 +130,7 @@ def rows(costs: Costs, card: Card) -> list[tuple[str, ...]]:
             f"{cost.flops / 1e3:.1f}",
             f"{1e9 * seconds:.1f}",
             limit,
+            f"{1e9 * cost.uncached_seconds(card):.0f}",
         )
         for stage, cost, seconds, limit in [*lines, ("all", total(costs), least, "")]
     ]
@@ -133,6 +138,7 @@ def rows(costs: Costs, card: Card) -> list[tuple[str, ...]]:
 
 HEAD = (
     "a curve", "launches", "kB to move", "kB asked for", "kflop", "least ns", "limited by",
+    "uncached ns",
 )  # fmt: skip
 
 
@@ -147,7 +153,9 @@ scratch and what all curves share are left out. Asked for: every read and write 
 scratch included, which registers and caches have to serve. Operations are counted as the kernels \
 do them: a sum, product, quotient, root or comparison is one, a call of `exp` or `log` 25. Least: \
 the longer of the two at {card.copy / 1e12:.1f} TB/s and {card.flops / 1e12:.0f} TFLOP/s \
-({card.name}), stage after stage: {1e-6 / least:.1f} million curves/s.
+({card.name}), stage after stage: {1e-6 / least:.1f} million curves/s. Uncached: if all that is \
+asked for went through the card's memory, in whole lines: \
+{1e-6 / total(costs).uncached_seconds(card):.1f} million curves/s.
 
 A curve of {points:,} points with its sigma is {curve / 1e3:.0f} kB: from the host it takes at \
 least {1e9 * curve / card.upload:.0f} ns at {card.upload / 1e9:.0f} GB/s, \

@@ -53,7 +53,7 @@ def backend():
 
 @pytest.fixture(scope="module")
 def report():
-    return measure(Sizes(curves=60, points=300, fits=1000, peers=2, rounds=1, block=25))
+    return measure(Sizes(60, points=300, fits=1000, peers=2, rounds=1, block=25, counted=3))
 
 
 def rate_of(report, scope, task, by):

@@ -75,10 +75,11 @@ def test_the_background_moves_the_rows_that_it_has_to(costs):
 
 def test_the_least_time_is_that_of_memory_or_of_arithmetic():
     card = Card("", copy=100.0, upload=1.0, flops=10.0)
-    moving, computing = StageCost(1, 200.0, 0.0, 10.0), StageCost(1, 100.0, 0.0, 30.0)
+    moving, computing = StageCost(1, 200.0, 900.0, 10.0), StageCost(1, 100.0, 0.0, 30.0)
     assert (moving.seconds(card), moving.limit(card)) == (2.0, "memory")
     assert (computing.seconds(card), computing.limit(card)) == (3.0, "arithmetic")
-    assert total({"a": moving, "b": computing}) == StageCost(2, 300.0, 0.0, 40.0)
+    assert moving.uncached_seconds(card) == 9.0
+    assert total({"a": moving, "b": computing}) == StageCost(2, 300.0, 900.0, 40.0)
 
 
 def test_the_page_has_a_row_for_each_stage_and_the_time_of_the_upload(costs):
