@@ -34,7 +34,10 @@ _OPERATIONS = (
     "add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow",
     "lt", "le", "gt", "ge", "eq", "ne",
 )  # fmt: skip
+_WORD = 8
 _UNCOUNTED = ("neg", "abs", "pos")
+WARP = 32
+"""Threads of a GPU that take each step together."""
 # What a call of the mathematical library takes, about: exp_poly and log_poly take as much.
 _FUNCTIONS = {"sqrt": 1, "hypot": 4, "exp": 25, "log": 25, "erf": 25, "erfc": 25, "expm1": 25}
 
@@ -54,12 +57,24 @@ class Count:
         Bytes that the code reads and writes, each time that it does.
     flops
         Sums, products, quotients, roots and comparisons of float64.
+    steps, paced
+        Operations and accesses; and as many as if in each group of `WARP` curves that follow one
+        another in a launch all took as many as the slowest.
     """
 
     launches: int = 0
     moved: int = 0
     asked: int = 0
     flops: int = 0
+    steps: int = 0
+    paced: int = 0
+
+    def pace(self, steps: list[int]) -> None:
+        """Add the operations and accesses of the curves of a launch."""
+        self.steps += sum(steps)
+        for first in range(0, len(steps), WARP):
+            group = steps[first : first + WARP]
+            self.paced += len(group) * max(group)
 
 
 def counting_float(tally: Count) -> type[float]:
@@ -156,6 +171,7 @@ class CountingBackend(NumpyBackend):
         points = widest_row(kernel, arguments)
         counts = self.counts.setdefault(self.stage, Count())
         number = counting_float(counts)
+        steps = []
         roles = [p.role for p in kernel.parameters if p.role is not Role.SCRATCH]
         with _counted_functions(counts, number):
             for place in range(rows.size):
@@ -167,7 +183,9 @@ class CountingBackend(NumpyBackend):
                     Watched(counts, number, value) if isinstance(value, np.ndarray) else value
                     for value in arguments
                 ]
+                before = counts.flops + counts.asked // _WORD
                 kernel.cpu_driver(rows, place, place + 1, *span, *scratch, *given)
+                steps.append(counts.flops + counts.asked // _WORD - before)
                 counts.launches += 1
                 counts.moved += sum(
                     value.moved
@@ -176,6 +194,7 @@ class CountingBackend(NumpyBackend):
                     and role is not Role.SHARED
                     and value.shape[0] == span[0].shape[0]
                 )
+        counts.pace(steps)
 
 
 @contextmanager

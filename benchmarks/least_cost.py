@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from benchmarks.curves import Curves, curves_with_peaks
 from benchmarks.markdown import table
 
 PEAKS = 6
-SOME = 20
+SOME = 32
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,16 @@ class StageCost:
         Bytes: those that have to be moved, and all that the code reads and writes.
     flops
         Operations of float64.
+    steps, paced
+        Operations and accesses, and as many as a warp of curves waits for: see `Count`.
     """
 
     launches: float
     moved: float
     asked: float
     flops: float
+    steps: float
+    paced: float
 
     def seconds(self, card: Card) -> float:
         """Least time on a card: that of its memory or that of its arithmetic."""
@@ -77,6 +81,11 @@ class StageCost:
     def uncached_seconds(self, card: Card) -> float:
         """Time of its memory where no cache serves any of what the code asks for."""
         return self.asked / card.copy
+
+    @property
+    def busy(self) -> float:
+        """Share of a warp's lanes that are at work at most, curves in the order they come."""
+        return self.steps / self.paced
 
     def limit(self, card: Card) -> str:
         """What the least time is spent with."""
@@ -109,12 +118,8 @@ def least_costs(curves: Curves) -> Costs:
 def total(costs: Costs) -> StageCost:
     """What all stages do together."""
     parts = costs.values()
-    return StageCost(
-        sum(part.launches for part in parts),
-        sum(part.moved for part in parts),
-        sum(part.asked for part in parts),
-        sum(part.flops for part in parts),
-    )
+    names = [field.name for field in fields(StageCost)]
+    return StageCost(*(sum(getattr(part, name) for part in parts) for name in names))
 
 
 def rows(costs: Costs, card: Card) -> list[tuple[str, ...]]:
@@ -131,6 +136,7 @@ def rows(costs: Costs, card: Card) -> list[tuple[str, ...]]:
             f"{1e9 * seconds:.1f}",
             limit,
             f"{1e9 * cost.uncached_seconds(card):.0f}",
+            f"{100.0 * cost.busy:.0f} %",
         )
         for stage, cost, seconds, limit in [*lines, ("all", total(costs), least, "")]
     ]
@@ -138,7 +144,7 @@ def rows(costs: Costs, card: Card) -> list[tuple[str, ...]]:
 
 HEAD = (
     "a curve", "launches", "kB to move", "kB asked for", "kflop", "least ns", "limited by",
-    "uncached ns",
+    "uncached ns", "lanes busy",
 )  # fmt: skip
 
 
@@ -155,7 +161,8 @@ do them: a sum, product, quotient, root or comparison is one, a call of `exp` or
 the longer of the two at {card.copy / 1e12:.1f} TB/s and {card.flops / 1e12:.0f} TFLOP/s \
 ({card.name}), stage after stage: {1e-6 / least:.1f} million curves/s. Uncached: if all that is \
 asked for went through the card's memory, in whole lines: \
-{1e-6 / total(costs).uncached_seconds(card):.1f} million curves/s.
+{1e-6 / total(costs).uncached_seconds(card):.1f} million curves/s. Lanes busy: share of a \
+warp's lanes that still have something to do, at most, with curves of any width in a warp.
 
 A curve of {points:,} points with its sigma is {curve / 1e3:.0f} kB: from the host it takes at \
 least {1e9 * curve / card.upload:.0f} ns at {card.upload / 1e9:.0f} GB/s, \

@@ -52,6 +52,11 @@ def backend():
 
 
 @pytest.fixture(scope="module")
+def curves():
+    return curves_with_peaks(6, 20, 4, 400)
+
+
+@pytest.fixture(scope="module")
 def report():
     return measure(Sizes(60, points=300, fits=1000, peers=2, rounds=1, block=25, counted=3))
 
@@ -61,8 +66,7 @@ def rate_of(report, scope, task, by):
     return row
 
 
-def test_the_curves_have_as_many_peaks_as_they_are_said_to(backend):
-    curves = curves_with_peaks(6, 20, 4, 400)
+def test_the_curves_have_as_many_peaks_as_they_are_said_to(backend, curves):
     assert curves.intensity.shape == (20, 400)
     np.testing.assert_array_equal(curves.intensity[:4], curves.intensity[16:])
     seconds = stage_seconds(curves, backend, 8)
@@ -97,8 +101,8 @@ def test_scipy_fits_the_same_curves(backend):
     assert seconds_of_fits(fits.intensity, fits.sigma) > 0.0
 
 
-def test_the_searches_that_are_timed_find_what_scipy_finds(backend, monkeypatch):
-    values = over_noise(curves_with_peaks(6, 7, 7, 400))
+def test_the_searches_that_are_timed_find_what_scipy_finds(backend, curves, monkeypatch):
+    values = over_noise(curves.first(7))
     seen = []
     launch = backend.launch
 

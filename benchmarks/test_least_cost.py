@@ -1,14 +1,10 @@
 """Counts of bytes and operations, on kernels and curves where they are known."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from gpusaxs.kernels.restart_search import restart_search
 
-from benchmarks.counted import Count, Watched, counting_float
+from benchmarks.counted import WARP, Count, Watched, count, counting_float
 from benchmarks.curves import curves_with_peaks
 from benchmarks.least_cost import H200, Card, StageCost, least_costs, page, total
 
@@ -75,11 +71,12 @@ def test_the_background_moves_the_rows_that_it_has_to(costs):
 
 def test_the_least_time_is_that_of_memory_or_of_arithmetic():
     card = Card("", copy=100.0, upload=1.0, flops=10.0)
-    moving, computing = StageCost(1, 200.0, 900.0, 10.0), StageCost(1, 100.0, 0.0, 30.0)
+    moving = StageCost(1, 200.0, 900.0, 10.0, 3.0, 4.0)
+    computing = StageCost(1, 100.0, 0.0, 30.0, 1.0, 4.0)
     assert (moving.seconds(card), moving.limit(card)) == (2.0, "memory")
     assert (computing.seconds(card), computing.limit(card)) == (3.0, "arithmetic")
     assert moving.uncached_seconds(card) == 9.0
-    assert total({"a": moving, "b": computing}) == StageCost(2, 300.0, 900.0, 40.0)
+    assert total({"a": moving, "b": computing}) == StageCost(2, 300.0, 900.0, 40.0, 4.0, 8.0)
 
 
 def test_the_page_has_a_row_for_each_stage_and_the_time_of_the_upload(costs):
@@ -89,15 +86,16 @@ def test_the_page_has_a_row_for_each_stage_and_the_time_of_the_upload(costs):
     assert f"{1e9 * 2 * 8 * POINTS / H200.upload:.0f} ns at 64 GB/s" in text
 
 
-def test_compiled_kernels_are_refused(tmp_path, curves):
-    path = tmp_path / "curves.npz"
-    np.savez(path, q=curves.q, intensity=curves.intensity, sigma=curves.sigma)
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.counted", str(path)],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "Set NUMBA_DISABLE_JIT=1" in done.stderr
+def test_a_warp_waits_for_its_slowest_curve(costs):
+    counts = Count()
+    counts.pace([1] * (WARP - 1) + [3] + [2, 4])
+    assert counts.steps == WARP + 2 + 6
+    assert counts.paced == 3 * WARP + 2 * 4
+    assert all(0.0 < cost.busy <= 1.0 for cost in costs.values())
+    assert costs["background"].busy > 0.99
+    assert costs["process_peak"].busy < 0.99
+
+
+def test_compiled_kernels_are_refused(curves):
+    with pytest.raises(RuntimeError, match="Set NUMBA_DISABLE_JIT=1"):
+        count(curves.q, curves.intensity, curves.sigma)
