@@ -34,12 +34,13 @@ _OPERATIONS = (
     "add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow",
     "lt", "le", "gt", "ge", "eq", "ne",
 )  # fmt: skip
-_WORD = 8
 _UNCOUNTED = ("neg", "abs", "pos")
-WARP = 32
-"""Threads of a GPU that take each step together."""
 # What a call of the mathematical library takes, about: exp_poly and log_poly take as much.
 _FUNCTIONS = {"sqrt": 1, "hypot": 4, "exp": 25, "log": 25, "erf": 25, "erfc": 25, "expm1": 25}
+_WORD = 8
+
+WARP = 32
+"""Threads of a GPU that take each step together."""
 
 
 @dataclass
@@ -51,8 +52,8 @@ class Count:
     launches
         Curves that they were launched over, added up.
     moved
-        Bytes that have to be read or written whatever the caches are: what a launch leaves
-        behind for the next one, each number once. Without scratch and what all curves share.
+        Bytes that have to be moved whatever the caches are: what a launch reads before it writes
+        it, and what it writes, each number once. Without scratch and what all curves share.
     asked
         Bytes that the code reads and writes, each time that it does.
     flops
@@ -206,7 +207,9 @@ def _counted_functions(tally: Count, number: type[float]) -> Iterator[None]:
             tally.flops += cost
             try:
                 return number(compute(*map(float, arguments)))
-            except (ValueError, OverflowError):
+            except OverflowError:
+                return number(math.inf)
+            except ValueError:
                 return number(math.nan)
 
         return function

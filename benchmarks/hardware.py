@@ -22,14 +22,14 @@ end = a + b + c + d;
 
 
 def describe_gpu() -> str:
-    """Name, memory and driver of the GPU that CuPy uses."""
+    """Name, memory and driver of the GPU that CuPy uses, and CuPy's version."""
     import cupy  # noqa: PLC0415
 
     properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
     driver = cupy.cuda.runtime.driverGetVersion()
     return (
         f"{properties['name'].decode()}, {properties['totalGlobalMem'] / 2**30:.0f} GiB, "
-        f"driver for CUDA {driver // 1000}.{driver % 1000 // 10}"
+        f"driver for CUDA {driver // 1000}.{driver % 1000 // 10}, CuPy {cupy.__version__}"
     )
 
 
