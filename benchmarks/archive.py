@@ -107,9 +107,8 @@ def _words(busy: dict[str, float]) -> str:
     return ", ".join(f"{name} {100.0 * share:.0f} %" for name, share in busy.items())
 
 
-def make_stack(path: Path, curves: int) -> None:
-    """Write a chunked float32 stack."""
-    drawn = seven_line_curves(_DIFFERENT, _DIFFERENT)
+def make_stack(path: Path, drawn: Curves, curves: int) -> None:
+    """Write a chunked float32 stack: some curves, again and again."""
     write_stack(path, drawn.q, drawn.intensity, drawn.sigma, title="archive", dtype=np.float32)
     with h5py.File(path, "r+") as file:
         data = file["sasentry/sasdata"]
@@ -211,8 +210,9 @@ def measure_archives(curves: int, files: int, rounds: int) -> ArchiveReport:
     """Measure an HDF5 stack and a folder of texts, each beside the same curves in memory."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        make_stack(folder / "stack.h5", curves)
-        make_stack(folder / "quarter.h5", curves // 4)
+        drawn = seven_line_curves(_DIFFERENT, _DIFFERENT)
+        make_stack(folder / "stack.h5", drawn, curves)
+        make_stack(folder / "quarter.h5", drawn, curves // 4)
         make_texts(folder / "texts", files)
 
         def turns(*measurements: tuple[str, str]) -> list[Measured]:

@@ -12,6 +12,8 @@ from benchmarks.archive import measure_archives
 from benchmarks.curves import COUNTS, LINES, seven_line_curves
 from benchmarks.formats import ROUNDS as FORMAT_ROUNDS
 from benchmarks.formats import measure_formats
+from benchmarks.gpu import GpuReport, Sizes, section
+from benchmarks.gpu import measure as measure_gpu
 from benchmarks.markdown import table
 from benchmarks.measure import Report, measure
 from benchmarks.test_limits import memory_ratio
@@ -39,7 +41,7 @@ def stage_shares(report: Report) -> dict[str, float]:
     return ordered | {"all else (scheduling, copies, tables)": rest}
 
 
-def markdown(report: Report) -> str:
+def markdown(report: Report, gpu: GpuReport) -> str:
     """Return all numbers as a page."""
     versions = ", ".join(f"{name} {number}" for name, number in report.machine.versions.items())
     rates = table(
@@ -119,11 +121,7 @@ Warm, from the page cache, the best of {FORMAT_ROUNDS} rounds (`python -m benchm
 
 {formats}
 
-## On a GPU
-
-Nothing was measured on a GPU yet: the CUDA drivers are compiled to PTX and run in Numba's \
-simulator only.
-"""
+{section(gpu)}"""
 
 
 def main() -> None:
@@ -141,7 +139,7 @@ def main() -> None:
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     if not asked.markdown:
-        print(f"Simulating {asked.curves:,} curves and measuring, which takes ten minutes ...")
+        print(f"Simulating {asked.curves:,} curves and measuring, which takes twenty minutes ...")
     curves = seven_line_curves(asked.curves)
     report = measure(
         curves,
@@ -151,9 +149,11 @@ def main() -> None:
         lambda: measure_archives(asked.archive_curves, asked.files, ARCHIVE_ROUNDS),
         lambda: measure_formats(asked.curves, asked.files),
     )
-    print(markdown(report), end="" if asked.markdown else "\n")
+    gpu = measure_gpu(Sizes())
+    print(markdown(report, gpu), end="" if asked.markdown else "\n")
     if asked.json:
-        asked.json.write_text(json.dumps(report.document(), indent=2) + "\n")
+        numbers = report.document() | {"gpu": gpu.document()}
+        asked.json.write_text(json.dumps(numbers, indent=2) + "\n")
 
 
 if __name__ == "__main__":

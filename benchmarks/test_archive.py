@@ -10,6 +10,7 @@ from benchmarks.archive import (
     of_stack_in_memory,
     of_texts_in_memory,
 )
+from benchmarks.curves import seven_line_curves
 
 pytestmark = pytest.mark.alone
 
@@ -30,7 +31,7 @@ def best_ratio(archive, memory, limit):
 
 @pytest.mark.slow
 def test_a_stack_costs_little_beside_its_curves_in_memory(tmp_path):
-    make_stack(tmp_path / "stack.h5", 5000)
+    make_stack(tmp_path / "stack.h5", seven_line_curves(200), 5000)
     ratio = best_ratio(
         lambda: of_archive(tmp_path / "stack.h5"),
         lambda: of_stack_in_memory(tmp_path / "stack.h5"),
@@ -54,6 +55,6 @@ def test_text_files_cost_little_beside_their_curves_in_memory(tmp_path):
 def test_memory_does_not_grow_with_the_archive(tmp_path):
     peaks = []
     for curves in (4000, 8000):
-        make_stack(tmp_path / "stack.h5", curves)
+        make_stack(tmp_path / "stack.h5", seven_line_curves(200), curves)
         peaks.append(in_process("archive", tmp_path / "stack.h5").peak)
     assert peaks[1] < GROWTH * peaks[0]

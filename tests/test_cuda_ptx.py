@@ -1,18 +1,30 @@
-"""Every kernel compiles for a GPU, with the types that the stages launch it with; no GPU needed."""
+"""Every kernel compiles for a GPU, with the types that the stages launch it with; no GPU needed.
 
+This file run as a program prints what each kernel takes on a GPU of the compute capability named on
+its command line (``9.0`` where none is): registers, local memory and spills, as the assembler
+reports them.
+"""
+
+import argparse
 import importlib
 import pkgutil
 import re
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 import gpusaxs.kernels
 import numpy as np
 import pytest
-from gpusaxs.kernels.curve_kernel import CurveKernel
+from assembler import AssemblerMissingError, Resources, assemble, find_assembler, resources
+from gpusaxs.kernels.curve_kernel import CurveKernel, Row, curve_kernel
 from gpusaxs.kernels.find_peaks import CONDITIONS, FOUND_COLUMNS, find_peaks
 from numba import typeof, types
 
+from gpusaxs.backends import cuda_problem, get_backend
 from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.batch import SampleBatch
 from gpusaxs.io.nxcansas_writer import write_stack
@@ -26,6 +38,10 @@ from gpusaxs.stages.refine import Refine
 
 MOST_LOCAL_BYTES = 1024
 COPY_ALONE = {"restart_search"}
+# A float32 is read, written or added. (exp and expm1 of NVIDIA's library compare and round in
+# float32 on their way to a float64.)
+DEMOTED = re.compile(r"^\s*(?:@\S+\s+)?(?:ld|st|add|sub|fma|div|sqrt)\.\S*f32", re.MULTILINE)
+ASSEMBLED = (9, 0)
 CAPABILITIES = [(8, 0), (9, 0), (10, 0)]
 REFINED = Pipeline(stages=(Noise(), FindPeak(), ProcessPeak(), Refine()))
 REPLACED = ("cut.trim_edges=true", "process_peak.scale_uncertainties=true", "filter.replace=true")
@@ -85,19 +101,16 @@ def launch_find_peaks(batch):
     """Launch the search without a stage of its own, as a user of the kernels does."""
     curves, points = batch.intensity.shape
     limits = np.tile([-np.inf, np.inf], (CONDITIONS, 1))
-    found = np.empty((curves, points // 2, FOUND_COLUMNS))
-    rows = np.arange(curves)
-    batch.launch(find_peaks, rows, batch.search, limits, -1, 0.5, found, np.zeros(curves, int))
+    found = batch.backend.to_device(np.empty((curves, points // 2, FOUND_COLUMNS)))
+    number = batch.backend.to_device(np.zeros(curves, int))
+    batch.launch(find_peaks, np.arange(curves), batch.search, limits, -1, 0.5, found, number)
 
 
-@pytest.fixture(scope="module")
-def launched(tmp_path_factory):
-    """Signatures of every kernel, from pipelines that together reach all of them."""
-    folder = tmp_path_factory.mktemp("blank")
+def reach_every_kernel(backend, folder):
+    """Run pipelines that together reach all kernels."""
     curves = simulate(4, seed=3, phases=["hexagonal"], counts=20000.0, points=300)
     blank = folder / "blank.h5"
     write_stack(blank, curves.q, curves.expected[:1], curves.sigma[:1], title="blank")
-    backend = RecordingBackend()
     settings = [
         (),
         REPLACED,
@@ -123,7 +136,19 @@ def launched(tmp_path_factory):
         Runtime(backend, pipeline="solution").run_on(
             SampleBatch.from_arrays(list("abcd"), q, curves.intensity, curves.sigma, backend)
         )
+
+
+def signatures(folder):
+    """Signatures with which every kernel is launched."""
+    backend = RecordingBackend()
+    reach_every_kernel(backend, folder)
     return backend.launched
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """`signatures`."""
+    return signatures(tmp_path_factory.mktemp("blank"))
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +171,7 @@ def supports(capability):
     return capability in get_supported_ccs()
 
 
+@cache
 def compile_ptx(cuda, kernel, signature, capability):
     device = SimpleNamespace(compute_capability=capability)
     with mock.patch("numba.cuda.dispatcher.get_current_device", return_value=device):
@@ -170,5 +196,72 @@ def test_a_kernel_compiles_for_a_gpu_and_needs_little_local_memory(
         assert re.search(rf"^\.target sm_{capability[0]}{capability[1]}\b", ptx, re.MULTILINE)
         assert f"{name}_cuda" in ptx
         assert ".f64" in ptx or name in COPY_ALONE
+        assert not DEMOTED.search(ptx)
         depots = re.findall(r"\.local .*__local_depot\d+\[(\d+)\]", ptx)
         assert sum(map(int, depots)) < MOST_LOCAL_BYTES
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_an_assembled_kernel_needs_little_local_memory(name, launched, cuda):
+    try:
+        assembler = find_assembler()
+        signature = min(launched[name], key=str)
+        ptx = compile_ptx(cuda, KERNELS[name], signature, ASSEMBLED)
+        taken = assemble(assembler, ptx, ASSEMBLED)
+    except AssemblerMissingError as error:
+        pytest.skip(str(error))
+    assert 0 < taken.registers <= 255
+    assert taken.stack <= MOST_LOCAL_BYTES
+
+
+def test_a_kernel_of_float32_is_seen_in_its_ptx(cuda):
+    @curve_kernel
+    def add(values: Row) -> None:
+        values[0] += values[1]
+
+    index, rows = types.Array(types.int64, 1, "C"), types.Array(types.float32, 2, "F")
+    signature = types.void(index, types.int64, index, index, rows)
+    assert DEMOTED.search(compile_ptx(cuda, add, signature, ASSEMBLED))
+
+
+def test_the_report_of_the_assembler_counts_the_functions_that_a_kernel_calls():
+    report = """ptxas info    : Compiling entry function 'kernel' for 'sm_90'
+ptxas info    : Function properties for kernel
+    40 bytes stack frame, 8 bytes spill stores, 16 bytes spill loads
+ptxas info    : Used 218 registers, used 0 barriers, 1064 bytes cumulative stack size
+ptxas info    : Function properties for called
+    1024 bytes stack frame, 1 bytes spill stores, 2 bytes spill loads
+"""
+    assert resources(report) == Resources(218, 1064, 9, 18)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(cuda_problem() is not None, reason=str(cuda_problem()))
+def test_every_kernel_runs_on_a_gpu(tmp_path):
+    reach_every_kernel(get_backend("cuda"), tmp_path)
+
+
+def what_kernels_take(capability):
+    """Yield a line a kernel; of its signatures that with the largest stack."""
+    from numba import cuda
+
+    assembler = find_assembler()
+    with tempfile.TemporaryDirectory() as folder:
+        launched = signatures(Path(folder))
+    yield f"{'kernel':<16}{'registers':>11}{'stack':>8}{'spill stores':>14}{'spill loads':>13}"
+    for name in sorted(launched):
+        ptx = [compile_ptx(cuda, KERNELS[name], each, capability) for each in launched[name]]
+        taken = [assemble(assembler, each, capability) for each in ptx]
+        most = max(taken, key=lambda one: (one.stack, one.registers))
+        yield (
+            f"{name:<16}{most.registers:>11}{most.stack:>8}{most.spill_stores:>14}"
+            f"{most.spill_loads:>13}"
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Registers, stack and spills of every kernel")
+    parser.add_argument("capability", nargs="?", default="9.0", help="such as 9.0")
+    major, minor = parser.parse_args().capability.split(".")
+    for line in what_kernels_take((int(major), int(minor))):
+        sys.stdout.write(line + "\n")
