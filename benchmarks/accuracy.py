@@ -158,9 +158,15 @@ def by_perturbation(found: Answers) -> list[Count]:
 
 
 def pairs(found: Answers) -> list[Count]:
-    """Count pairs by exposure: all, and those of which each phase has three visible lines."""
+    """Count pairs by exposure: all, those with three visible lines of each, and decidable ones."""
+    clear = found["visible"] >= 3
+    parts = (
+        ("all", found.pairs),
+        ("three lines of each", clear),
+        ("three lines of each, decidable", clear & found.decidable),
+    )
     rows = []
-    for words, seen in (("all", found.pairs), ("three lines of each", found["visible"] >= 3)):
+    for words, seen in parts:
         for counts in EXPOSURES:
             chosen = found.pairs & seen & (found["counts"] == counts)
             rows.append(found.count(f"{counts:,.0f} counts, {words}", chosen))
@@ -219,7 +225,7 @@ def goals(found: Answers) -> list[Goal]:
 
     four, three = bright & found.lines(ENOUGH_LINES), bright & found.lines(3)
     both = found.count("", found.pairs & found.bright)
-    clear = found.count("", found.pairs & found.bright & (found["visible"] >= 3))
+    clear = found.pairs & found.bright & (found["visible"] >= 3)
     named = found.count("", found.negatives)
     return [
         Goal("four lines or more: right, lattice within 0.1 %", 0.99, True, close(four)),
@@ -238,9 +244,9 @@ def goals(found: Answers) -> list[Goal]:
             "pairs, three lines of each: both named",
             0.92,
             True,
-            (clear.share("right", "misindexed"),),
+            shares(clear, "right", "misindexed"),
         ),
-        Goal("pairs, three lines of each: named wrongly", 0.02, False, (clear.share("wrong"),)),
+        Goal("pairs, three lines of each: named wrongly", 0.02, False, shares(clear, "wrong")),
         Goal("hard negatives, all exposures: named", 0.001, False, (named.share("wrong"),)),
     ]
 

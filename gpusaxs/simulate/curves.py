@@ -14,6 +14,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from gpusaxs.phases import PHASE_BY_NAME, PHASES, Phase
+from gpusaxs.simulate.alternatives import sets_that_fit
 from gpusaxs.simulate.bragg import COMMON_PERTURBATIONS, PERTURBATIONS, draw_bragg
 from gpusaxs.simulate.detector import split_pixels
 from gpusaxs.simulate.negatives import (
@@ -73,8 +74,9 @@ class Simulation:
         ``phase`` (null for a negative) and its ``lattice`` parameter in nm; ``visible``, its
         lines with an SNR above 6 (`recipe.signal_to_noise`) and no higher line within 0.8 FWHM;
         ``also``, the phases that these visible lines fit as well (`fit_as_well`, and for three
-        false lines or more `negatives.phases_that_fit`); the same of the second phase of
-        a coexistence; ``perturbations``; ``counts``.
+        false lines or more `negatives.phases_that_fit`, for two phases with three visible lines
+        each `alternatives.sets_that_fit`); the same of the second phase of a coexistence;
+        ``perturbations``; ``counts``.
     lines
         One row a line that lies in the curve, missing ones with height 0: ``id``, ``phase``
         (null for a line of no phase), ``n``, ``q`` and ``fwhm`` in 1/nm, ``height``, ``snr``,
@@ -317,7 +319,22 @@ def _describe_curve(
     if recipe.kind == "bragg":
         numbers = [line["n"] for line in lines if line["visible"] and line["phase"]]
         row["also"] = " ".join(fit_as_well(PHASE_BY_NAME[recipe.phases[0]], numbers))
+    if recipe.kind == "coexistence" and min(row["visible"], row["second_visible"]) >= 3:
+        lattices = dict(zip(recipe.phases, recipe.lattices, strict=True))
+        row["also"] = " ".join(sets_that_fit(_places(lines, lattices), lattices))
     return row
+
+
+def _places(lines: list[dict[str, Any]], lattices: Mapping[str, float]) -> FloatArray:
+    """Where the lattices put the lines that can be seen, in 1/nm, increasing; (lines,) float64."""
+    places = [
+        PHASE_BY_NAME[line["phase"]].q(lattices[line["phase"]])[
+            PHASE_BY_NAME[line["phase"]].reflections.index(line["n"])
+        ]
+        for line in lines
+        if line["visible"] and line["phase"]
+    ]
+    return np.sort(places)
 
 
 def fit_as_well(phase: Phase, numbers: Sequence[int], tolerance: float = 0.002) -> list[str]:
