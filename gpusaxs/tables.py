@@ -203,7 +203,7 @@ def _number(number: Number, values: NDArray[np.float64], failed: NDArray[np.bool
 
 
 _ARRAYS = (
-    "q", "start", "stop", "status", "peaks", "n_peaks", "phases", "n_phases", "verdict", "margin",
+    "start", "stop", "status", "peaks", "n_peaks", "phases", "n_phases", "verdict", "margin",
 )  # fmt: skip
 # In the order of the kernel's VERDICT_ codes.
 _VERDICTS = (Verdict.NONE, Verdict.UNINDEXED, Verdict.AMBIGUOUS, Verdict.IDENTIFIED)
@@ -237,11 +237,14 @@ def _samples(
     strongest = host["peaks"][curves, height.argmax(axis=1), table.Q]
     first, last = host["start"], host["stop"] - 1
     some = last >= first
-    q_row = np.where(host["q"].shape[0] > 1, curves, 0)
+    q_row = np.where(batch.q.shape[0] > 1, curves, 0)
     codes, which = np.unique(host["status"], return_inverse=True)
     statuses = [CurveStatus(int(code)) for code in codes]
     words = [status.explanation or None for status in statuses]
     reasons = [batch.reasons.get(row, words[kind]) for row, kind in enumerate(which)]
+
+    def q_at(points: IndexArray) -> NDArray[np.float64]:
+        return batch.backend.to_host(batch.q[q_row, points])
 
     def number_or_null(values: NDArray[Any], known: NDArray[np.bool_]) -> pa.Array:
         return pa.array(values, mask=~(known & np.isfinite(values)))
@@ -261,8 +264,8 @@ def _samples(
         "d_spacing": number_or_null(2.0 * np.pi / strongest, ~failed & bragg.any(axis=1)),
         "reason": pa.array(reasons, pa.string()),
         "points": np.maximum(last - first + 1, 0),
-        "q_min": number_or_null(host["q"][q_row, np.minimum(first, last)], some),
-        "q_max": number_or_null(host["q"][q_row, last], some),
+        "q_min": number_or_null(q_at(np.minimum(first, last)), some),
+        "q_max": number_or_null(q_at(last), some),
         "source": [origin.source for origin in origins],
         "frame": np.array([origin.frame for origin in origins], np.int32),
         "format": [origin.format for origin in origins],

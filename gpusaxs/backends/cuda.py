@@ -65,6 +65,16 @@ def cuda_driver(kernel: CurveKernel) -> Any:
     return cuda.jit(kernel.cuda_source(cuda))
 
 
+def device_of_pointer(pointer: int) -> int:
+    """Return the number of the device to which a pointer into CUDA memory belongs."""
+    _, xp = _modules()
+    if xp is np:
+        return 0
+    runtime = xp.cuda.runtime
+    # An array without elements has no pointer.
+    return int(runtime.pointerGetAttributes(pointer).device if pointer else runtime.getDevice())
+
+
 class CudaBackend:
     """Runs kernels on one GPU and one stream.
 
@@ -108,6 +118,28 @@ class CudaBackend:
             if self.simulated:
                 return np.ascontiguousarray(array)
             return np.ascontiguousarray(self.xp.asnumpy(array))
+
+    def adopt(self, array: Any) -> Array:
+        """See `Backend.adopt`.
+
+        DLPack goes first: PyTorch's ``__cuda_array_interface__`` does not say its stream.
+        """
+        has_dlpack = hasattr(array, "__dlpack__")
+        mine = self.xp.from_dlpack(array) if has_dlpack else self.xp.asarray(array)
+        if self.simulated:
+            return mine
+        device = self.xp.cuda.runtime.getDevice()
+        if mine.device.id != device:
+            raise BackendError(
+                f"Expected arrays on GPU {device}, the backend's. Got one on GPU "
+                f"{mine.device.id}. Give backend='cuda:{mine.device.id}', or copy it."
+            )
+        if has_dlpack or "stream" in array.__cuda_array_interface__:
+            # CuPy has made its current stream, or the host, wait for the producer.
+            self.xp.cuda.get_current_stream().synchronize()
+        else:
+            self.xp.cuda.Device(device).synchronize()
+        return mine
 
     @contextmanager
     def _copy(self, direction: Direction, nbytes: int) -> Iterator[None]:
