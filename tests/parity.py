@@ -1,0 +1,244 @@
+"""Whether two backends come to the same answers, and why not where they do not.
+
+Decisions (the peaks, their remarks, the phases, the verdict) are compared one by one, numbers to
+`RELATIVE`. What differs is explained where the CPU alone does not keep it either when the last
+bits of its input change: then it hangs on how sums are rounded, and both answers are right.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from gpusaxs.kernels import peak_table as table
+
+from gpusaxs.backends import Backend
+from gpusaxs.batch import SampleBatch
+from gpusaxs.io import read
+from gpusaxs.pipeline import Pipeline
+from gpusaxs.runtime.runtime import Runtime
+from gpusaxs.sample import Sample
+from gpusaxs.simulate import simulate
+
+RELATIVE = 1e-9
+LAST_BITS = 8
+"""Units in the last place by which intensity and sigma are changed, at most."""
+CHANGED = 64
+"""How often they are, for curves whose answers differ."""
+SPREADS = 10.0
+"""Number of the largest changes seen so that another way of rounding may differ by."""
+
+# The recipe's thresholds, at the heights of the curves here.
+CLASSIC = (
+    "cut.skip_first=20",
+    "find_peak.height=0.01",
+    "find_peak.prominence=0.01",
+    "classic_peak.min_height=0.001",
+)
+PRESETS = {
+    "standard": Pipeline.load("standard"),
+    "precise": Pipeline.load("precise"),
+    "classic": Pipeline.load("classic").with_settings(CLASSIC),
+    "solution": Pipeline.load("solution"),
+}
+
+Outcome = dict[str, np.ndarray]
+"""What was computed of some curves: tables by name, one row a curve."""
+
+_PEAK_DECISIONS = [table.INDEX, table.STATUS, table.REMARKS, table.BRAGG]
+_PHASE_DECISIONS = [
+    table.PHASE, table.CANDIDATE, table.MATCHED, table.MISSING, table.UNEXPLAINED,
+]  # fmt: skip
+DECISIONS = ("start", "stop", "status", "n_peaks", "which peaks", "verdict", "which phases")
+NUMBERS = (
+    "intensity", "sigma", "background", "noise", "peaks", "phases", "margin", "numbers of stages",
+)  # fmt: skip
+
+
+def random_curves(count: int, points: int) -> list[Sample]:
+    """Curves of all phases, few counts and many; every fourth without sigma."""
+    drawn = simulate(count, seed=31, counts=(10.0, 20000.0), points=points)
+    return [
+        Sample(f"random {i}", drawn.q, drawn.intensity[i], None if i % 4 == 3 else drawn.sigma[i])
+        for i in range(count)
+    ]
+
+
+def hard_curves(count: int, points: int) -> list[Sample]:
+    """Negatives of all kinds, pairs, and curves with all that can befall one."""
+    drawn = simulate(
+        count, seed=32, counts=(50.0, 20000.0), points=points, negatives=0.5, coexistence=0.25,
+        hard=True,
+    )  # fmt: skip
+    return [
+        Sample(f"hard {i}", drawn.q, drawn.intensity[i], drawn.sigma[i]) for i in range(count)
+    ]
+
+
+def odd_curves(points: int) -> list[Sample]:
+    """Curves that are hardly any: tiny, with holes, without a scale, with a sigma that is wrong."""
+    drawn = simulate(1, seed=33, phases=["hexagonal"], counts=20000.0, points=points)
+    q, intensity, sigma = drawn.q, drawn.intensity[0], drawn.sigma[0]
+    rng = np.random.default_rng(34)
+    holes = np.where(rng.random(points) < 0.3, np.nan, intensity)
+    one = np.zeros(points)
+    one[points // 2] = 100.0
+    curves = {
+        "one point": (q[:1], intensity[:1], sigma[:1]),
+        "fifteen points": (q[:15], intensity[:15], sigma[:15]),
+        "sixteen points": (q[:16], intensity[:16], sigma[:16]),
+        "holes": (q, holes, sigma),
+        "nothing": (q, np.full(points, np.nan), sigma),
+        "level": (q, np.ones(points), sigma),
+        "one point stands out": (q, one, np.ones(points)),
+        "below zero": (q, intensity - intensity.max(), sigma),
+        "large": (q, 1e12 * intensity, 1e12 * sigma),
+        "small": (q, 1e-12 * intensity, 1e-12 * sigma),
+        "sigma too small": (q, intensity, 0.05 * sigma),
+        "sigma too large": (q, intensity, 20.0 * sigma),
+        "sigma is zero": (q, intensity, np.zeros(points)),
+        "the same q": (np.repeat(q[::2], 2)[:points], intensity, sigma),
+    }
+    return [Sample(name, *rows) for name, rows in curves.items()]
+
+
+def measured_curves(folder: Path, most: int) -> list[Sample]:
+    """The measured curves with known answers, the shortest first."""
+    with open(folder / "truth.csv", newline="") as opened:
+        files = [row["file"] for row in csv.DictReader(opened)]
+    return sorted((read(folder / file)[0] for file in files), key=lambda s: s.q.size)[:most]
+
+
+def outcome(samples: list[Sample], pipeline: Pipeline, backend: Backend) -> Outcome:
+    """Run a pipeline over curves and return all that came out."""
+    batch = SampleBatch.from_samples(samples, backend)
+    Runtime(backend, pipeline=pipeline).run_on(batch)
+
+    def of(name: str) -> np.ndarray:
+        return backend.to_host(getattr(batch, name))
+
+    found = {name: of(name) for name in DECISIONS + NUMBERS if hasattr(batch, name)}
+    peaks, phases = found["peaks"], found["phases"]
+    # What lies behind those in use is what was there before.
+    peaks[np.arange(peaks.shape[1]) >= found["n_peaks"][:, None]] = np.nan
+    phases[np.arange(phases.shape[1]) >= of("n_phases")[:, None]] = np.nan
+    point = np.arange(found["intensity"].shape[1])
+    outside = (point < found["start"][:, None]) | (point >= found["stop"][:, None])
+    for name in ("intensity", "sigma", "background", "noise"):
+        found[name][outside] = np.nan
+    found["which peaks"] = peaks[..., _PEAK_DECISIONS]
+    found["which phases"] = phases[..., _PHASE_DECISIONS]
+    tables = [backend.to_host(numbers) for numbers in batch.numbers.values()]
+    found["numbers of stages"] = np.concatenate([np.empty((len(samples), 0)), *tables], axis=1)
+    return {name: values.reshape(len(samples), -1) for name, values in found.items()}
+
+
+def with_other_last_bits(samples: list[Sample], seed: int) -> list[Sample]:
+    """The same curves, but for the last bits of intensity and sigma."""
+    rng = np.random.default_rng(seed)
+
+    def changed(row: np.ndarray) -> np.ndarray:
+        return row * (1.0 + rng.integers(-LAST_BITS, LAST_BITS + 1, row.size) * 2.0**-53)
+
+    return [
+        Sample(s.id, s.q, changed(s.intensity), None if s.sigma is None else changed(s.sigma))
+        for s in samples
+    ]
+
+
+@dataclass
+class Report:
+    """How far two outcomes agree.
+
+    Attributes
+    ----------
+    curves, numbers
+        How many were compared.
+    moved
+        Numbers that differ by more than `RELATIVE`, but by no more than on the CPU with other last
+        bits in the input; by the array they are in.
+    flips
+        Curves with another decision that the CPU does not keep either; by the decision.
+    unexplained
+        What is left, in words.
+    """
+
+    curves: int = 0
+    numbers: int = 0
+    moved: Counter[str] = field(default_factory=Counter)
+    flips: Counter[str] = field(default_factory=Counter)
+    unexplained: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.curves} curves, {self.numbers} numbers. Other last bits of the input move as "
+            f"far: {dict(self.moved)}; they flip: {dict(self.flips)}. "
+            f"Unexplained: {self.unexplained or 'nothing'}"
+        )
+
+
+def _decided_alike(one: Outcome, other: Outcome, name: str) -> np.ndarray:
+    """Which curves have the same decision in two outcomes, (curves,) bool."""
+    a, b = one[name], other[name]
+    return ((a == b) | ((a != a) & (b != b))).all(axis=1)
+
+
+def _distance(one: Outcome, other: Outcome, name: str) -> np.ndarray:
+    """How far the numbers of two outcomes are apart, (curves, numbers); a lost one infinitely."""
+    width = min(one[name].shape[1], other[name].shape[1])  # what is behind is padding
+    a, b = one[name][:, :width], other[name][:, :width]
+    with np.errstate(invalid="ignore"):
+        apart = np.where(a == b, 0.0, np.abs(a - b))
+    apart[np.isnan(a) & np.isnan(b)] = 0.0
+    return np.where(np.isnan(apart), np.inf, apart)
+
+
+def _rows(one: Outcome, rows: np.ndarray) -> Outcome:
+    return {name: values[rows] for name, values in one.items()}
+
+
+def compare(
+    samples: list[Sample],
+    found: Outcome,
+    expected: Outcome,
+    again: Callable[[list[Sample]], Outcome],
+) -> Report:
+    """Compare what two backends have found; `again` computes curves as `expected` was.
+
+    Of a curve with another decision no numbers are compared, and of its decisions the first.
+    """
+    report = Report(len(samples))
+    far = {}
+    for name in NUMBERS:
+        known = np.abs(expected[name])
+        far[name] = _distance(found, expected, name) > RELATIVE * np.nan_to_num(known)
+        report.numbers += int(np.isfinite(known).sum())
+    differs = ~np.all([_decided_alike(found, expected, name) for name in DECISIONS], axis=0)
+    rows = np.flatnonzero(differs | np.any([far[n].any(axis=1) for n in NUMBERS], axis=0))
+    if rows.size == 0:
+        return report
+    some = [samples[row] for row in rows]
+    found, expected = _rows(found, rows), _rows(expected, rows)
+    others = [again(with_other_last_bits(some, seed)) for seed in range(CHANGED)]
+    alike = np.ones(rows.size, bool)
+    for name in DECISIONS:
+        same = _decided_alike(found, expected, name)
+        kept = np.all([_decided_alike(other, expected, name) for other in others], axis=0)
+        report.flips[name] += int((alike & ~same & ~kept).sum())
+        report.unexplained += [f"{some[i].id}: {name}" for i in np.flatnonzero(alike & ~same & kept)]
+        alike &= same
+    for name in NUMBERS:
+        apart = _distance(found, expected, name)
+        reach = SPREADS * np.max([_distance(other, expected, name) for other in others], axis=0)
+        off = far[name][rows][:, : apart.shape[1]] & alike[:, None]
+        wrong = off & (apart > reach)
+        report.moved[name] += int((off & ~wrong).sum())
+        report.unexplained += [
+            f"{some[i].id}: {wrong[i].sum()} of {name}" for i in np.flatnonzero(wrong.any(axis=1))
+        ]
+    report.moved, report.flips = +report.moved, +report.flips  # without those that are none
+    return report
