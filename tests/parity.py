@@ -74,9 +74,7 @@ def hard_curves(count: int, points: int) -> list[Sample]:
         count, seed=32, counts=(50.0, 20000.0), points=points, negatives=0.5, coexistence=0.25,
         hard=True,
     )  # fmt: skip
-    return [
-        Sample(f"hard {i}", drawn.q, drawn.intensity[i], drawn.sigma[i]) for i in range(count)
-    ]
+    return [Sample(f"hard {i}", drawn.q, drawn.intensity[i], drawn.sigma[i]) for i in range(count)]
 
 
 def odd_curves(points: int) -> list[Sample]:
@@ -106,11 +104,42 @@ def odd_curves(points: int) -> list[Sample]:
     return [Sample(name, *rows) for name, rows in curves.items()]
 
 
-def measured_curves(folder: Path, most: int) -> list[Sample]:
-    """The measured curves with known answers, the shortest first."""
+def measured_curves(folder: Path, every: int = 1) -> list[Sample]:
+    """The measured curves with known answers, or every so many of them."""
     with open(folder / "truth.csv", newline="") as opened:
         files = [row["file"] for row in csv.DictReader(opened)]
-    return sorted((read(folder / file)[0] for file in files), key=lambda s: s.q.size)[:most]
+    return [read(folder / file)[0] for file in files[::every]]
+
+
+def thinned(sample: Sample, points: int) -> Sample:
+    """A curve with so many of its points at most."""
+    every = slice(None, None, -(-sample.q.size // points))
+    sigma = None if sample.sigma is None else sample.sigma[every]
+    return Sample(sample.id, sample.q[every], sample.intensity[every], sigma)
+
+
+def few_curves(measured: Path) -> dict[str, list[Sample]]:
+    """A few curves of each kind, as small as the simulator needs them."""
+    kinds = {
+        "random": random_curves(4, 120),
+        "hard": hard_curves(5, 120),
+        "odd": odd_curves(120),
+    }
+    if measured.is_dir():
+        kinds["measured"] = [thinned(one, 120) for one in measured_curves(measured, 24)]
+    return kinds
+
+
+def many_curves(measured: Path) -> dict[str, list[Sample]]:
+    """Curves of each kind as they come, for a card."""
+    kinds = {
+        "random": random_curves(300, 1000),
+        "hard": hard_curves(600, 1000),
+        "odd": odd_curves(1000),
+    }
+    if measured.is_dir():
+        kinds["measured"] = measured_curves(measured)
+    return kinds
 
 
 def outcome(samples: list[Sample], pipeline: Pipeline, backend: Backend) -> Outcome:
@@ -184,7 +213,7 @@ class Report:
 def _decided_alike(one: Outcome, other: Outcome, name: str) -> np.ndarray:
     """Which curves have the same decision in two outcomes, (curves,) bool."""
     a, b = one[name], other[name]
-    return ((a == b) | ((a != a) & (b != b))).all(axis=1)
+    return ((a == b) | (np.isnan(a) & np.isnan(b))).all(axis=1)
 
 
 def _distance(one: Outcome, other: Outcome, name: str) -> np.ndarray:
@@ -229,7 +258,9 @@ def compare(
         same = _decided_alike(found, expected, name)
         kept = np.all([_decided_alike(other, expected, name) for other in others], axis=0)
         report.flips[name] += int((alike & ~same & ~kept).sum())
-        report.unexplained += [f"{some[i].id}: {name}" for i in np.flatnonzero(alike & ~same & kept)]
+        report.unexplained += [
+            f"{some[i].id}: {name}" for i in np.flatnonzero(alike & ~same & kept)
+        ]
         alike &= same
     for name in NUMBERS:
         apart = _distance(found, expected, name)

@@ -1,8 +1,7 @@
 """The CUDA drivers compute what the CPU does: in Numba's simulator, and on a GPU where one is.
 
-This file run as a program writes what the cuda and the numpy backend compute to the two .npz named
-on its command line; the simulator has to be chosen before Numba is imported, hence the process of
-its own.
+This file run as a program writes what the cuda and the numpy backend compute into a folder; the
+simulator has to be chosen before Numba is imported, hence the process of its own.
 """
 
 import math
@@ -10,19 +9,24 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels import status as codes
 from gpusaxs.kernels.find_peaks import CONDITIONS, FOUND_COLUMNS, find_peaks
+from parity import PRESETS, compare, few_curves, many_curves, outcome
+from test_cuda_ptx import KERNELS
 
 from gpusaxs.backends import cuda_problem, get_backend
 from gpusaxs.batch import SampleBatch
+from gpusaxs.io.nxcansas_writer import write_stack
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import Sample
 from gpusaxs.simulate import simulate
+from gpusaxs.stages.background import Background
 from gpusaxs.stages.refine import Refine
 
 RESULTS = (
@@ -59,17 +63,10 @@ VARIANTS = {
         "process_peak.shape=gaussian",
     ),
 }
-# The recipe's thresholds, at the heights of the curves here.
-CLASSIC = (
-    "cut.skip_first=20",
-    "find_peak.height=0.01",
-    "find_peak.prominence=0.01",
-    "classic_peak.min_height=0.001",
-)
 PIPELINES = {
-    **{name: Pipeline.load("standard").with_settings(given) for name, given in VARIANTS.items()},
-    "classic": Pipeline.load("classic").with_settings(CLASSIC),
+    name: Pipeline.load("standard").with_settings(given) for name, given in VARIANTS.items()
 }
+KINDS = ("random", "hard", "odd", "measured")
 
 
 def curves_of_several_lengths():
@@ -119,10 +116,20 @@ def everything_computed(backend):
         batch = SampleBatch.from_samples(curves_of_several_lengths(), backend)
         Runtime(backend, pipeline=pipeline).run_on(batch)
         if variant == REFINED:
-            Refine(shape="best", likelihood="poisson").launch(batch, batch.live_rows())
+            Refine(shape="best", likelihood="poisson").launch(batch, batch.live_rows()[:2])
         for name in RESULTS:
             computed[f"{variant}: {name}"] = backend.to_host(getattr(batch, name))
-    batch = SampleBatch.from_samples(curves_of_several_lengths(), backend)
+    curves = curves_of_several_lengths()
+    batch = SampleBatch.from_samples(curves, backend)
+    with TemporaryDirectory() as folder:
+        blank = Path(folder) / "blank.h5"
+        row, sigma = 0.5 * curves[0].intensity[None], curves[0].sigma[None]
+        write_stack(blank, curves[0].q, row, sigma, title="blank")
+        window = {"window_q_min": 0.4, "window_q_max": 0.6}
+        Background(mode="blank", blank_file=str(blank), **window).launch(batch, batch.live_rows())
+    for name in ("status", "intensity", "sigma", "background"):
+        computed[f"blank: {name}"] = backend.to_host(getattr(batch, name))
+    batch = SampleBatch.from_samples(curves, backend)
     limits = np.tile([-np.inf, np.inf], (CONDITIONS, 1))
     found = backend.to_device(np.full((len(LENGTHS), 125, FOUND_COLUMNS), np.nan))
     count = backend.to_device(np.zeros(len(LENGTHS), np.int64))
@@ -206,32 +213,79 @@ def test_the_solutions_here_have_numbers_to_compare(on_the_cpu):
 
 
 @pytest.fixture(scope="module")
-def interpreted(tmp_path_factory):
+def measured_folder(pytestconfig):
+    """The folder of measured curves, which may be missing."""
+    return pytestconfig.rootpath.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def interpreted(tmp_path_factory, measured_folder):
     """What both backends compute in plain Python: the cuda one in the simulator, and numpy."""
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (pip install '.[test]')")
     folder = tmp_path_factory.mktemp("interpreted")
-    names = ("cuda", "numpy")
     subprocess.run(
-        [sys.executable, "-W", "ignore", __file__, *(folder / f"{name}.npz" for name in names)],
+        [sys.executable, "-W", "ignore", __file__, folder, measured_folder],
         env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"},
         check=True,
         timeout=300,
     )
-    return tuple(dict(np.load(folder / f"{name}.npz")) for name in names)
+    return {file.stem: dict(np.load(file)) for file in folder.glob("*.npz")}
 
 
 def test_the_cuda_drivers_give_the_bits_of_the_cpu_drivers_in_the_simulator(interpreted):
-    assert_same_bits(*interpreted)
+    assert_same_bits(interpreted["cuda"], interpreted["numpy"])
+    assert_same_bits(interpreted["cuda few"], interpreted["numpy few"])
 
 
 def test_compiled_kernels_agree_with_the_same_kernels_in_the_simulator(interpreted, on_the_cpu):
-    assert_agrees(interpreted[0], on_the_cpu)
+    assert_agrees(interpreted["cuda"], on_the_cpu)
+
+
+def test_every_kernel_runs_in_the_simulator(interpreted):
+    assert set(interpreted["launched"]["kernels"].tolist()) == set(KERNELS)
+
+
+def assert_parity(samples, found, preset):
+    """The same answers as the CPU's; what differs hangs on the last bits of the curves."""
+    cpu = get_backend("numpy", 2)
+    expected = outcome(samples, PRESETS[preset], cpu)
+    report = compare(samples, found, expected, lambda some: outcome(some, PRESETS[preset], cpu))
+    print(report)  # noqa: T201 what was counted, for `pytest -rP`
+    assert not report.unexplained, str(report)
+    return report
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_simulator_comes_to_the_answers_of_the_cpu(interpreted, measured_folder, kind, preset):
+    kinds = few_curves(measured_folder)
+    if kind not in kinds:
+        pytest.skip("the measured curves (../shared/data) are not here")
+    begin = f"{kind} {preset}: "
+    few = interpreted["cuda few"].items()
+    found = {name.removeprefix(begin): rows for name, rows in few if name.startswith(begin)}
+    report = assert_parity(kinds[kind], found, preset)
+    assert report.curves >= 3
+    assert not report.flips
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(cuda_problem() is not None, reason=str(cuda_problem()))
 def test_a_gpu_agrees_with_the_cpu(on_the_cpu):
     assert_agrees(everything_computed(get_backend("cuda")), on_the_cpu)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(cuda_problem() is not None, reason=str(cuda_problem()))
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_comes_to_the_answers_of_the_cpu(measured_folder, kind, preset):
+    kinds = many_curves(measured_folder)
+    if kind not in kinds:
+        pytest.skip("the measured curves (../shared/data) are not here")
+    found = outcome(kinds[kind], PRESETS[preset], get_backend("cuda"))
+    report = assert_parity(kinds[kind], found, preset)
+    assert sum(report.flips.values()) <= 0.02 * report.curves, str(report)
 
 
 def as_compiled(function, beyond):
@@ -246,11 +300,35 @@ def as_compiled(function, beyond):
     return guarded
 
 
-if __name__ == "__main__":
-    from gpusaxs.backends.cuda import CudaBackend
+def noting_launches(backend, launched):
+    """`backend`, which adds the names of the kernels that it launches to a set."""
+    launch = backend.launch
 
+    def noted(kernel, *arguments):
+        launched.add(kernel.name)
+        launch(kernel, *arguments)
+
+    backend.launch = noted
+    return backend
+
+
+def main(folder, measured):
+    launched = set()
+    kinds = few_curves(measured)
+    for backend in (noting_launches(get_backend("cuda"), launched), get_backend("numpy", 2)):
+        np.savez(folder / backend.name, **everything_computed(backend))
+        few = {
+            f"{kind} {preset}: {name}": values
+            for kind, samples in kinds.items()
+            for preset, pipeline in PRESETS.items()
+            for name, values in outcome(samples, pipeline, backend).items()
+        }
+        np.savez(folder / f"{backend.name} few", **few)
+    np.savez(folder / "launched", kernels=sorted(launched))
+
+
+if __name__ == "__main__":
     math.exp = as_compiled(math.exp, math.inf)
     math.log = as_compiled(math.log, math.nan)
     math.sqrt = as_compiled(math.sqrt, math.nan)
-    np.savez(Path(sys.argv[1]), **everything_computed(CudaBackend()))
-    np.savez(Path(sys.argv[2]), **everything_computed(get_backend("numpy", 2)))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
