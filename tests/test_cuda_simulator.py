@@ -16,7 +16,7 @@ import pytest
 from gpusaxs.kernels import peak_table as table
 from gpusaxs.kernels import status as codes
 from gpusaxs.kernels.find_peaks import CONDITIONS, FOUND_COLUMNS, find_peaks
-from parity import PRESETS, compare, few_curves, many_curves, outcome
+from parity import DECISIONS, PRESETS, compare, few_curves, many_curves, outcome
 from test_cuda_ptx import KERNELS
 
 from gpusaxs.backends import cuda_problem, get_backend
@@ -267,6 +267,20 @@ def test_the_simulator_comes_to_the_answers_of_the_cpu(interpreted, measured_fol
     report = assert_parity(kinds[kind], found, preset)
     assert report.curves >= 3
     assert not report.flips
+
+
+@pytest.mark.parametrize("name", ["intensity", "peaks", "margin", "verdict", "which peaks"])
+def test_what_differs_without_a_reason_is_named(name):
+    samples = few_curves(Path("nowhere"))["hard"]
+    cpu = get_backend("numpy", 1)
+    expected = outcome(samples, PRESETS["standard"], cpu)
+    found = {other: values.copy() for other, values in expected.items()}
+    assert np.isfinite(found[name][2, 0])
+    found[name][2] = found[name][2] + 1 if name in DECISIONS else found[name][2] * (1.0 + 1e-7)
+    report = compare(samples, found, expected, lambda some: outcome(some, PRESETS["standard"], cpu))
+    [said] = report.unexplained
+    assert said.startswith("hard 2: ")
+    assert said.endswith(name)
 
 
 @pytest.mark.gpu

@@ -10,6 +10,7 @@ from device_double import DeviceArray, DeviceDouble
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from parity import CLASSIC
 
 import gpusaxs
 from gpusaxs import api
@@ -18,7 +19,10 @@ from gpusaxs.backends.cuda import CudaBackend
 from gpusaxs.backends.foreign import backend_for, common_device, device_of, host_array
 from gpusaxs.errors import BackendError
 from gpusaxs.repair import repair, repair_rows
-from gpusaxs.sample import CurveStatus
+from gpusaxs.runtime.result_cache import ResultCache
+from gpusaxs.runtime.retry import Retry
+from gpusaxs.runtime.runtime import Runtime
+from gpusaxs.sample import CurveStatus, Sample
 from gpusaxs.simulate import simulate
 
 TABLES = ("samples", "peaks", "phases")
@@ -70,6 +74,44 @@ def test_broken_curves_are_repaired_where_they_are(curves, unit):
     found = gpusaxs.process(*map(DeviceArray, (q, intensity, sigma)), q_unit=unit, backend=device)
     assert tables(found) == tables(expected)
     assert rows_copied(device) == {(400,)}  # points of the same q are averaged on the host
+
+
+OTHER_PIPELINES = {
+    "precise": ("precise", ()),
+    "solution": ("solution", ()),
+    "classic": ("classic", CLASSIC),
+    "arpls and the median": (
+        "standard",
+        ("background.mode=arpls", "filter.method=median", "filter.replace=true"),
+    ),
+    "power law": ("standard", ("background.mode=power_law", "cut.trim_edges=true")),
+    "common background": ("standard", ("background.mode=common",)),
+    "common background of a window": (
+        "standard",
+        ("background.mode=common", "background.window_q_min=1.0"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("preset", "changes"), OTHER_PIPELINES.values(), ids=OTHER_PIPELINES)
+def test_no_stage_mixes_arrays_of_the_device_and_of_the_host(curves, preset, changes):
+    given_arrays = (curves.q, curves.intensity, curves.sigma)
+    how = {"q_unit": "1/nm", "pipeline": preset, "settings": changes}
+    expected = gpusaxs.process(*given_arrays, backend="numpy", **how)
+    found = gpusaxs.process(*map(DeviceArray, given_arrays), backend=DeviceDouble(), **how)
+    assert tables(found) == tables(expected)
+    assert repr(found[1].metadata) == repr(expected[1].metadata)
+
+
+def test_samples_that_come_and_go_pass_a_device(curves, tmp_path):
+    rows = zip(curves.intensity, curves.sigma, strict=True)
+    samples = [Sample(str(i), curves.q, *row) for i, row in enumerate(rows)]
+    expected = [repr(sample.phases) for sample in Runtime("numpy").run(samples)]
+    around = [Retry(), ResultCache(tmp_path)]
+    with Runtime(DeviceDouble(), interceptors=around, rows_at_once=2) as runtime:
+        for _ in range(2):
+            done = runtime.submit(samples).result(100.0)
+            assert [repr(sample.phases) for sample in done] == expected
 
 
 def test_single_precision_is_taken_as_it_is(curves):
@@ -264,10 +306,10 @@ def test_arrays_that_know_dlpack_alone_are_taken_without_a_copy(curves):
     assert tables(found) == tables(gpusaxs.process(*given_arrays, backend="numpy"))
 
 
-def test_processing_imports_no_other_array_library():
+def test_no_array_library_is_imported_to_know_arrays_by_their_protocols():
     code = (
-        "import sys, gpusaxs; c = gpusaxs.simulate(1, seed=1, points=200)\n"
-        "gpusaxs.process(c.q, c.intensity, backend='numpy')\n"
+        "import sys, numpy, gpusaxs.api; from gpusaxs.backends.foreign import *\n"
+        "common_device(numpy.ones(3), [1.0], None), host_array([1.0])\n"
         "assert not {'torch', 'jax', 'cupy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -346,6 +388,12 @@ def test_the_producer_has_ended_before_the_cuda_backend_takes_an_array(array, ca
     view = backend_on(card).adopt(array)
     assert card.calls == calls
     assert view.of is array
+
+
+def test_the_simulated_device_takes_an_array_without_a_copy(curves):
+    backend = object.__new__(CudaBackend)
+    backend.xp, backend.simulated = np, True
+    assert np.shares_memory(backend.adopt(DeviceArray(curves.intensity)), curves.intensity)
 
 
 def test_an_array_on_another_device_than_the_backend_is_an_error():
