@@ -194,12 +194,13 @@ class SampleBatch:
         intensity, sigma : (curves, points)
             Copied, as float64.
         """
-        xp = np if isinstance(intensity, np.ndarray) else backend.xp
-        rows = xp.array(intensity, dtype=np.float64, order="C")
+        on_host = isinstance(intensity, np.ndarray)
+        xp, order = (np, "C") if on_host else (backend.xp, backend.order)
+        rows = xp.array(intensity, dtype=np.float64, order=order)
         if sigma is None:
             errors = xp.full_like(rows, xp.nan)
         else:
-            errors = _known(xp.array(sigma, dtype=np.float64, order="C"))
+            errors = _known(xp.array(sigma, dtype=np.float64, order=order))
         if q.ndim == 1 and _needs_no_repair(q, rows):
             return cls._with_one_q(ids, q, rows, errors, [0] * len(ids), backend)
         if not rows.shape[1]:
