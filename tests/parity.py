@@ -11,6 +11,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +40,45 @@ CLASSIC = (
     "find_peak.prominence=0.01",
     "classic_peak.min_height=0.001",
 )
+STANDARD = Pipeline.load("standard")
 PRESETS = {
-    "standard": Pipeline.load("standard"),
+    "standard": STANDARD,
     "precise": Pipeline.load("precise"),
     "classic": Pipeline.load("classic").with_settings(CLASSIC),
     "solution": Pipeline.load("solution"),
 }
+VARIANTS = {
+    "power law and moving average": STANDARD.with_settings(
+        [
+            "background.mode=power_law",
+            "filter.method=moving_average",
+            "find_peak.prominence_noise=30.0",
+            "process_peak.scale_uncertainties=true",
+        ]
+    ),
+    "arpls and the median in place of the curve": STANDARD.with_settings(
+        ["background.mode=arpls", "filter.method=median", "filter.replace=true"]
+    ),
+    "widths and distances": STANDARD.with_settings(
+        [
+            "find_peak.width=1.0",
+            "find_peak.distance=3.0",
+            "find_peak.shoulder_noise=6.0",
+            "process_peak.shape=gaussian",
+        ]
+    ),
+}
+REFINED = Pipeline.load("precise").with_settings(
+    ["process_peak.shape=lorentzian", "refine.shape=best", "refine.likelihood=poisson"]
+)
+PIPELINES = PRESETS | VARIANTS | {"refined": REFINED}
+RUNS = [
+    *product(("random", "hard", "odd", "measured"), PRESETS),
+    *product(("several lengths",), VARIANTS),
+    ("two lengths", "refined"),
+    ("solutions", "solution"),
+]
+"""Kinds of curves, each with the name of a pipeline that they are sent through."""
 
 Outcome = dict[str, np.ndarray]
 """What was computed of some curves: tables by name, one row a curve."""
@@ -53,10 +87,11 @@ _PEAK_DECISIONS = [table.INDEX, table.STATUS, table.REMARKS, table.BRAGG]
 _PHASE_DECISIONS = [
     table.PHASE, table.CANDIDATE, table.MATCHED, table.MISSING, table.UNEXPLAINED,
 ]  # fmt: skip
-DECISIONS = ("start", "stop", "status", "n_peaks", "which peaks", "verdict", "which phases")
-NUMBERS = (
-    "intensity", "sigma", "background", "noise", "peaks", "phases", "margin", "numbers of stages",
+DECISIONS = (
+    "start", "stop", "status", "n_peaks", "n_candidates", "which peaks", "verdict", "which phases",
 )  # fmt: skip
+ROWS = ("intensity", "sigma", "background", "residual", "search", "noise")
+NUMBERS = (*ROWS, "peaks", "phases", "margin", "numbers of stages")
 
 
 def random_curves(count: int, points: int) -> list[Sample]:
@@ -104,6 +139,43 @@ def odd_curves(points: int) -> list[Sample]:
     return [Sample(name, *rows) for name, rows in curves.items()]
 
 
+def curves_of_several_lengths() -> list[Sample]:
+    """A few curves; one has no sigma, one starts in the shadow of a beamstop."""
+    lengths = (250, 200, 250, 230, 249)
+    phases = ["hexagonal", "Ia-3d", "lamellar"]
+    curves = simulate(
+        len(lengths), seed=5, phases=phases, counts=20000.0, points=250, q_min=0.3, q_max=1.5
+    )
+    samples = [
+        Sample(str(i), curves.q[:n], curves.intensity[i, :n], curves.sigma[i, :n])
+        for i, n in enumerate(lengths)
+    ]
+    samples[1].sigma = None
+    samples[3].intensity[:4] *= 0.01
+    return samples
+
+
+def solutions() -> list[Sample]:
+    """Particles in solution: globules, a sphere, a power law; one stands behind a beamstop."""
+    q = np.linspace(0.05, 4.0, 120)
+    shapes = [
+        np.exp(-((q * 2.0) ** 2) / 3.0),
+        1.0 / (1.0 + (q * 1.5) ** 2 / 6.0) ** 2,
+        (3.0 * (np.sin(2.0 * q) - 2.0 * q * np.cos(2.0 * q)) / (2.0 * q) ** 3) ** 2,
+        1e-3 * q**-3.0,
+    ]
+    shapes[1][:4] *= [0.01, 0.1, 0.4, 0.8]
+    rng = np.random.default_rng(8)
+    samples = []
+    for number, shape in enumerate(shapes):
+        n = 120 - 7 * number
+        intensity = (100.0 * shape + 0.1)[:n]
+        sigma = 0.05 * np.sqrt(intensity)
+        noisy = intensity + sigma * rng.standard_normal(n)
+        samples.append(Sample(f"solution{number}", q[:n], noisy, sigma))
+    return samples
+
+
 def measured_curves(folder: Path, every: int = 1) -> list[Sample]:
     """The measured curves with known answers, or every so many of them."""
     with open(folder / "truth.csv", newline="") as opened:
@@ -120,11 +192,8 @@ def thinned(sample: Sample, points: int) -> Sample:
 
 def few_curves(measured: Path) -> dict[str, list[Sample]]:
     """A few curves of each kind, as small as the simulator needs them."""
-    kinds = {
-        "random": random_curves(4, 120),
-        "hard": hard_curves(5, 120),
-        "odd": odd_curves(120),
-    }
+    kinds = _of_any_number()
+    kinds |= {"random": random_curves(4, 120), "hard": hard_curves(5, 120), "odd": odd_curves(120)}
     if measured.is_dir():
         kinds["measured"] = [thinned(one, 120) for one in measured_curves(measured, 24)]
     return kinds
@@ -132,7 +201,8 @@ def few_curves(measured: Path) -> dict[str, list[Sample]]:
 
 def many_curves(measured: Path) -> dict[str, list[Sample]]:
     """Curves of each kind as they come, for a card."""
-    kinds = {
+    kinds = _of_any_number()
+    kinds |= {
         "random": random_curves(300, 1000),
         "hard": hard_curves(600, 1000),
         "odd": odd_curves(1000),
@@ -140,6 +210,11 @@ def many_curves(measured: Path) -> dict[str, list[Sample]]:
     if measured.is_dir():
         kinds["measured"] = measured_curves(measured)
     return kinds
+
+
+def _of_any_number() -> dict[str, list[Sample]]:
+    lengths = curves_of_several_lengths()
+    return {"several lengths": lengths, "two lengths": lengths[:2], "solutions": solutions()}
 
 
 def outcome(samples: list[Sample], pipeline: Pipeline, backend: Backend) -> Outcome:
@@ -157,7 +232,7 @@ def outcome(samples: list[Sample], pipeline: Pipeline, backend: Backend) -> Outc
     phases[np.arange(phases.shape[1]) >= of("n_phases")[:, None]] = np.nan
     point = np.arange(found["intensity"].shape[1])
     outside = (point < found["start"][:, None]) | (point >= found["stop"][:, None])
-    for name in ("intensity", "sigma", "background", "noise"):
+    for name in ROWS:
         found[name][outside] = np.nan
     found["which peaks"] = peaks[..., _PEAK_DECISIONS]
     found["which phases"] = phases[..., _PHASE_DECISIONS]
@@ -218,16 +293,16 @@ def _decided_alike(one: Outcome, other: Outcome, name: str) -> np.ndarray:
 
 def _distance(one: Outcome, other: Outcome, name: str) -> np.ndarray:
     """How far the numbers of two outcomes are apart, (curves, numbers); a lost one infinitely."""
-    width = min(one[name].shape[1], other[name].shape[1])  # what is behind is padding
-    a, b = one[name][:, :width], other[name][:, :width]
+    a, b = one[name], other[name]
     with np.errstate(invalid="ignore"):
         apart = np.where(a == b, 0.0, np.abs(a - b))
     apart[np.isnan(a) & np.isnan(b)] = 0.0
     return np.where(np.isnan(apart), np.inf, apart)
 
 
-def _rows(one: Outcome, rows: np.ndarray) -> Outcome:
-    return {name: values[rows] for name, values in one.items()}
+def _rows(one: Outcome, rows: np.ndarray, like: Outcome) -> Outcome:
+    """Some curves of an outcome, without the padding that `like` has not."""
+    return {name: values[rows][:, : like[name].shape[1]] for name, values in one.items()}
 
 
 def compare(
@@ -251,8 +326,8 @@ def compare(
     if rows.size == 0:
         return report
     some = [samples[row] for row in rows]
-    found, expected = _rows(found, rows), _rows(expected, rows)
     others = [again(with_other_last_bits(some, seed)) for seed in range(CHANGED)]
+    found, expected, far = (_rows(one, rows, others[0]) for one in (found, expected, far))
     alike = np.ones(rows.size, bool)
     for name in DECISIONS:
         same = _decided_alike(found, expected, name)
@@ -265,7 +340,7 @@ def compare(
     for name in NUMBERS:
         apart = _distance(found, expected, name)
         reach = SPREADS * np.max([_distance(other, expected, name) for other in others], axis=0)
-        off = far[name][rows][:, : apart.shape[1]] & alike[:, None]
+        off = far[name] & alike[:, None]
         wrong = off & (apart > reach)
         report.moved[name] += int((off & ~wrong).sum())
         report.unexplained += [
