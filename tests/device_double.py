@@ -6,7 +6,6 @@ with one, and to be filled from one. Kernels run as they do on the CPU. Copies a
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,6 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __init__(self, memory: np.ndarray, number: int = 0) -> None:
         self.memory = memory
         self.number = number
-        self.streams: list[Any] = []
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
@@ -56,8 +54,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __dlpack_device__(self) -> tuple[int, int]:
         return CUDA, self.number
 
-    def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
-        self.streams.append(stream)
+    def __dlpack__(self, **_: Any) -> Any:
         return self.memory.__dlpack__()
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
@@ -86,12 +83,6 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __int__(self) -> int:
         return int(self.memory)
-
-    def __float__(self) -> float:
-        return float(self.memory)
-
-    def __index__(self) -> int:
-        return operator.index(self.memory[()])
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.memory, name)
@@ -162,7 +153,7 @@ class DeviceDouble(NumpyBackend):
 
     def adopt(self, array: Any) -> Any:
         assert array.__dlpack_device__() == (CUDA, self.number)
-        return DeviceArray(np.from_dlpack(_Handed(array.__dlpack__(stream=1))))
+        return DeviceArray(np.from_dlpack(_Handed(array.__dlpack__())))
 
     def launch(self, kernel: Any, rows: Any, span: Any, *arguments: Any) -> None:
         assert isinstance(rows, np.ndarray)

@@ -27,11 +27,11 @@ from gpusaxs.simulate import simulate
 
 RELATIVE = 1e-9
 LAST_BITS = 8
-"""Units in the last place by which intensity and sigma are changed, at most."""
+"""Times 2^-53: the largest share of themselves by which intensity and sigma are changed."""
 CHANGED = 64
 """How often they are, for curves whose answers differ."""
 SPREADS = 10.0
-"""Number of the largest changes seen so that another way of rounding may differ by."""
+"""How many times as far as the largest of these changes another way of rounding may lead."""
 
 # The recipe's thresholds, at the heights of the curves here.
 CLASSIC = (
