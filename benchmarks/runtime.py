@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.curves import Curves, seven_line_curves
-from gpusaxs.backends import IndexArray
-from gpusaxs.batch import BLOCK_POINTS, SampleBatch
+from gpusaxs.backends import BLOCK_POINTS, IndexArray
+from gpusaxs.batch import SampleBatch
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.events import EventBus
 from gpusaxs.runtime.interceptors import Interceptor, Proceed, StageLaunch

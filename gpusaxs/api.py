@@ -15,11 +15,12 @@ from pyarrow import csv
 
 from gpusaxs.backends import Array, Backend
 from gpusaxs.backends.foreign import backend_for, common_device, device_of, host_array
-from gpusaxs.batch import BLOCK_POINTS, SampleBatch
+from gpusaxs.batch import SampleBatch
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.reduced_curves import Curves, ReducedCurves
 from gpusaxs.runtime.events import EventBus
 from gpusaxs.runtime.interceptors import Interceptor
+from gpusaxs.runtime.parts import in_parts
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.runtime.service import remember
 from gpusaxs.sample import CurveStatus, Origin, Sample
@@ -104,6 +105,7 @@ def process(
     settings: Iterable[str] = (),
     backend: str | Backend = "auto",
     workers: int | None = None,
+    device_memory: int | str | None = None,
     events: EventBus | None = None,
     interceptors: Sequence[Interceptor] = (),
     keep_curves: bool = False,
@@ -128,7 +130,7 @@ def process(
         A pipeline, the name of a preset, or a TOML file.
     settings
         Changes to it, as ``"find_peak.prominence_noise=5"``.
-    backend, workers
+    backend, workers, device_memory
         See `gpusaxs.backends.get_backend`. ``"auto"`` and ``"cuda"`` take the GPU on which the
         arrays are.
     events, interceptors
@@ -161,21 +163,36 @@ def process(
     chosen = chosen.with_settings(settings)
     if isinstance(backend, str):
         backend = backend_for(backend, common_device(q, intensity, sigma))
-    runtime = Runtime(backend, workers, chosen, events=events, interceptors=interceptors)
+    runtime = Runtime(
+        backend,
+        workers,
+        chosen,
+        events=events,
+        interceptors=interceptors,
+        device_memory=device_memory,
+    )
     source = _Arrays.of(q, intensity, sigma, q_unit, ids, runtime.backend)
     curves, points = len(source.ids), max(1, source.intensity.shape[1])
-    per_block = max(1, BLOCK_POINTS // points)
+    per_block = max(1, runtime.backend.block_points // points)
     if chosen.joint:
         per_block = max(1, curves)
     again = _Recomputed(source, Runtime(runtime.backend, pipeline=chosen))
     kept = ReducedCurves.empty(curves, points, runtime.backend, again) if keep_curves else None
 
-    def one_block(first: int) -> Tables:
-        block = slice(first, first + per_block)
-        batch = source.batch(block)
+    def one_block(first: int) -> list[Tables]:
+        return in_parts(
+            runtime.backend,
+            min(per_block, curves - first),
+            points,
+            lambda part: source.batch(slice(first + part.start, first + part.stop)),
+            lambda batch, part: one_batch(batch, first + part.start),
+            together=bool(chosen.joint),
+        )
+
+    def one_batch(batch: SampleBatch, first: int) -> Tables:
         runtime.run_on(batch, run)
         if kept is not None:
-            kept.take_over(batch, block)
+            kept.take_over(batch, first)
         # Reading the tables back waits for all that was launched before.
         return tables_of(batch, [source.origin] * len(batch))
 
@@ -184,8 +201,8 @@ def process(
         runtime.new_run(samples=curves) as run,
         ThreadPoolExecutor(runtime.backend.blocks_in_flight) as pool,
     ):
-        parts = list(pool.map(one_block, range(0, curves, per_block)))
-    tables = Tables.concatenate(parts, chosen.number_columns)
+        blocks = list(pool.map(one_block, range(0, curves, per_block)))
+    tables = Tables.concatenate([part for block in blocks for part in block], chosen.number_columns)
     return Result(tables.samples, tables.peaks, tables.phases, kept or again)
 
 
@@ -289,7 +306,8 @@ def _highest(q: Array, backend: Backend) -> NDArray[Any]:
     if isinstance(q, np.ndarray):
         return q
     xp = backend.xp
-    return backend.to_host(xp.where(xp.isfinite(q), q, -xp.inf).max(axis=1))
+    with backend.lane(q):
+        return backend.to_host(xp.where(xp.isfinite(q), q, -xp.inf).max(axis=1))
 
 
 @dataclass(frozen=True)
@@ -301,8 +319,9 @@ class _Recomputed:
 
     def sample(self, number: int) -> Sample:
         joint = self.runtime.pipeline.joint
-        batch = self.source.batch(slice(None) if joint else slice(number, number + 1))
-        self.runtime.run_on(batch)
-        [sample] = batch.to_samples(np.array([number if joint else 0]))
-        remember(sample, self.source.sample(number))
+        with self.runtime.backend.lane():
+            batch = self.source.batch(slice(None) if joint else slice(number, number + 1))
+            self.runtime.run_on(batch)
+            [sample] = batch.to_samples(np.array([number if joint else 0]))
+            remember(sample, self.source.sample(number))
         return sample

@@ -38,8 +38,6 @@ CurveStates = dict[str, Array]
 
 logger = logging.getLogger("gpusaxs")
 
-BLOCK_POINTS = 1_000_000
-"""Points of curves that are worked on together, padding included: their arrays take 60 MB."""
 MAX_PEAKS = 32
 MAX_CANDIDATES = 16
 
@@ -99,6 +97,9 @@ class SampleBatch:
         Why a curve failed, by row, where the status alone does not say it.
     errors
         What a stage raised about a curve in the launch at work, by row.
+    status_set
+        Whether the host has set the status of any curve since this was last cleared; what kernels
+        set does not count.
     """
 
     def __init__(
@@ -122,9 +123,9 @@ class SampleBatch:
         self.status: Array = backend.to_device(status)
         self.stage_num = np.zeros(curves, np.int64)
         self.background: Array = self._filled((curves, points), 0.0)
-        self.residual: Array = backend.to_device(intensity.copy())
-        self.search: Array = backend.to_device(intensity.copy())
-        self.noise: Array = backend.to_device(sigma.copy())
+        self.residual: Array = self._copied(self.intensity)
+        self.search: Array = self._copied(self.intensity)
+        self.noise: Array = self._copied(self.sigma)
         self.peaks: Array = self._filled((curves, MAX_PEAKS, table.PEAK_COLUMNS), np.nan)
         self.n_peaks: Array = self._filled((curves,), 0, np.int64)
         self.candidates: Array = self._filled(
@@ -142,6 +143,7 @@ class SampleBatch:
         self.transmission: Array = self._filled((curves,), np.nan)
         self.reasons: dict[int, str] = {}
         self.errors: dict[int, Exception] = {}
+        self.status_set = False
 
     def set_metadata(self, metadata: Iterable[Metadata]) -> None:
         """Take from what is said of each curve the numbers that stages compute with."""
@@ -154,6 +156,11 @@ class SampleBatch:
         array = self.backend.empty(shape, dtype)
         array[...] = value
         return array
+
+    def _copied(self, array: Array) -> Array:
+        copy = self.backend.empty(array.shape, array.dtype)
+        copy[...] = array
+        return copy
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -299,6 +306,7 @@ class SampleBatch:
                 points = values.shape[1]
                 array[rows, :points] = values
                 array[rows, points:] = 0.0 if name == "background" else np.nan
+        self.status_set = True
         for row in rows.tolist() if self.reasons or self.errors else ():
             self.reasons.pop(row, None)
             self.errors.pop(row, None)
@@ -342,12 +350,13 @@ class SampleBatch:
 
     def alive(self, rows: IndexArray) -> NDArray[np.bool_]:
         """Which of some curves have not failed; (rows,) bool, on the host."""
-        alive: NDArray[np.bool_] = self.backend.to_host(self.status.take(rows)) < FIRST_FAILURE
+        alive: NDArray[np.bool_] = self.backend.to_host(self.status).take(rows) < FIRST_FAILURE
         return alive
 
     def set_status(self, rows: IndexArray, flag: CurveStatus) -> None:
         """Add a flag to the status of curves."""
         self.status[rows] |= int(flag)
+        self.status_set = True
 
     def fail(self, rows: Sequence[int] | IndexArray, stage: str, error: Exception) -> None:
         """Let curves take no further part because a stage raised."""

@@ -45,9 +45,9 @@ class ReducedCurves:
         q, intensity, sigma, background = (backend.empty((curves, points)) for _ in range(4))
         return cls(q, intensity, sigma, background, again)
 
-    def take_over(self, batch: SampleBatch, part: slice) -> None:
-        """Copy the curves of a processed batch to where they belong."""
-        xp = batch.xp
+    def take_over(self, batch: SampleBatch, first: int) -> None:
+        """Copy the curves of a processed batch to where they belong, from `first` on."""
+        xp, part = batch.xp, slice(first, first + len(batch))
         point = xp.arange(batch.intensity.shape[1])
         inside = (batch.start[:, None] <= point) & (point < batch.stop[:, None])
         for name in ("q", "intensity", "sigma", "background"):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpusaxs.backends import IndexArray
@@ -137,7 +138,7 @@ class Tables:
 
 def tables_of(batch: SampleBatch, origins: Sequence[Origin]) -> Tables:
     """Return the tables of a processed batch; `origins` says where each curve came from."""
-    host = {name: batch.backend.to_host(getattr(batch, name)) for name in _ARRAYS}
+    host = _results(batch)
     numbers = {stage: batch.backend.to_host(found) for stage, found in batch.numbers.items()}
     failed = (host["status"] & FAILURES) != 0
     n_peaks = np.where(failed, 0, host["n_peaks"])
@@ -149,6 +150,18 @@ def tables_of(batch: SampleBatch, origins: Sequence[Origin]) -> Tables:
         _peaks(batch.ids, host["peaks"], n_peaks),
         _phases(batch, host, n_phases),
     )
+
+
+def _results(batch: SampleBatch) -> dict[str, NDArray[Any]]:
+    """Return what the tables are made of; of the peaks those in use, of q the two ends."""
+    to_host = batch.backend.to_host
+    host = {name: to_host(getattr(batch, name)) for name in _ARRAYS}
+    host["peaks"] = to_host(batch.peaks[:, : host["n_peaks"].max(initial=1)])
+    first, last = host["start"], host["stop"] - 1
+    row = np.arange(len(batch)) if batch.q.shape[0] > 1 else np.zeros(len(batch), np.int64)
+    host["q_min"] = to_host(batch.q[row, np.minimum(first, last)])
+    host["q_max"] = to_host(batch.q[row, last])
+    return host
 
 
 class Unread(NamedTuple):
@@ -203,7 +216,7 @@ def _number(number: Number, values: NDArray[np.float64], failed: NDArray[np.bool
 
 
 _ARRAYS = (
-    "start", "stop", "status", "peaks", "n_peaks", "phases", "n_phases", "verdict", "margin",
+    "start", "stop", "status", "n_peaks", "phases", "n_phases", "verdict", "margin",
 )  # fmt: skip
 # In the order of the kernel's VERDICT_ codes.
 _VERDICTS = (Verdict.NONE, Verdict.UNINDEXED, Verdict.AMBIGUOUS, Verdict.IDENTIFIED)
@@ -231,20 +244,23 @@ def _samples(
     kind = np.where(failed, len(_VERDICTS), host["verdict"])
     identified = ~failed & (host["verdict"] == table.VERDICT_IDENTIFIED)
     best = host["phases"][:, 0, :]
-    used = np.arange(batch.max_peaks) < host["n_peaks"][:, np.newaxis]
+    used = np.arange(host["peaks"].shape[1]) < host["n_peaks"][:, np.newaxis]
     bragg = used & (host["peaks"][:, :, table.BRAGG] == 1.0)
     height = np.where(bragg, host["peaks"][:, :, table.HEIGHT], -np.inf)
     strongest = host["peaks"][curves, height.argmax(axis=1), table.Q]
     first, last = host["start"], host["stop"] - 1
     some = last >= first
-    q_row = np.where(batch.q.shape[0] > 1, curves, 0)
     codes, which = np.unique(host["status"], return_inverse=True)
     statuses = [CurveStatus(int(code)) for code in codes]
     words = [status.explanation or None for status in statuses]
-    reasons = [batch.reasons.get(row, words[kind]) for row, kind in enumerate(which)]
-
-    def q_at(points: IndexArray) -> NDArray[np.float64]:
-        return batch.backend.to_host(batch.q[q_row, points])
+    reasons = pa.array(words, pa.string()).take(pa.array(which))
+    if batch.reasons:
+        told = [batch.reasons.get(row) for row in range(len(batch))]
+        reasons = pc.coalesce(pa.array(told, pa.string()), reasons)
+    # Many curves come from one place: what is said of it is told once.
+    places = {id(origin): origin for origin in origins}
+    number = dict(zip(places, range(len(places)), strict=True))
+    from_place = pa.array([number[id(origin)] for origin in origins], pa.int64())
 
     def number_or_null(values: NDArray[Any], known: NDArray[np.bool_]) -> pa.Array:
         return pa.array(values, mask=~(known & np.isfinite(values)))
@@ -262,16 +278,14 @@ def _samples(
         "n_peaks": np.where(failed, 0, host["n_peaks"]),
         "n_bragg": np.where(failed, 0, bragg.sum(axis=1)),
         "d_spacing": number_or_null(2.0 * np.pi / strongest, ~failed & bragg.any(axis=1)),
-        "reason": pa.array(reasons, pa.string()),
+        "reason": reasons,
         "points": np.maximum(last - first + 1, 0),
-        "q_min": number_or_null(q_at(np.minimum(first, last)), some),
-        "q_max": number_or_null(q_at(last), some),
-        "source": [origin.source for origin in origins],
-        "frame": np.array([origin.frame for origin in origins], np.int32),
-        "format": [origin.format for origin in origins],
-        "q_unit": [origin.q_unit for origin in origins],
-        "q_unit_from": [origin.q_unit_from for origin in origins],
-        **_metadata(origins),
+        "q_min": number_or_null(host["q_min"], some),
+        "q_max": number_or_null(host["q_max"], some),
+        **{
+            name: pa.array(said).take(from_place)
+            for name, said in _told(list(places.values())).items()
+        },
     }
     arrays = [_column(columns[f.name], f.type) for f in SAMPLES]
     return pa.Table.from_arrays(arrays, schema=SAMPLES)
@@ -284,18 +298,19 @@ def _named(
     in_use = np.arange(table.MAX_PHASES) < host["n_phases"][:, np.newaxis]
     together = in_use & (host["phases"][:, :, table.CANDIDATE] == 0.0)
     numbers = np.where(together, host["phases"][:, :, table.PHASE], -1.0).astype(np.int64)
-    sets, which = np.unique(numbers, axis=0, return_inverse=True)
+    # One number a set, in the order of the sets: rows are sorted ten times as slowly.
+    base = (len(batch.known) + 1) ** np.arange(table.MAX_PHASES)[::-1]
+    _, first, which = np.unique((numbers + 1) @ base, return_index=True, return_inverse=True)
+    sets = numbers[first]
     words = [" + ".join(batch.known[k].name for k in members if k >= 0) for members in sets]
-    return _words(which.reshape(-1), words, ~identified)
+    return _words(which, words, ~identified)
 
 
-def _metadata(origins: Sequence[Origin]) -> dict[str, Any]:
-    said = {name for origin in origins for name in origin.metadata}
-    return {
-        f"{META}{name}": [origin.metadata.get(name) for origin in origins]
-        if name in said
-        else pa.nulls(len(origins))
-        for name in FIELDS
+def _told(origins: Sequence[Origin]) -> dict[str, list[Any]]:
+    """Return what is said of places where curves come from, as columns."""
+    own = ("source", "frame", "format", "q_unit", "q_unit_from")
+    return {name: [getattr(origin, name) for origin in origins] for name in own} | {
+        f"{META}{name}": [origin.metadata.get(name) for origin in origins] for name in FIELDS
     }
 
 
@@ -328,7 +343,7 @@ def _peaks(ids: list[str], peaks: NDArray[np.float64], n_peaks: NDArray[np.int64
     lines = peaks[curve, slot]
     codes, which = np.unique(lines[:, table.REMARKS].astype(np.int64), return_inverse=True)
     columns: dict[str, Any] = {
-        "id": pa.array(np.array(ids, object)[curve], pa.string()),
+        "id": pa.array(ids, pa.string()).take(pa.array(curve)),
         "index": lines[:, table.INDEX].astype(np.int32),
         **{name: lines[:, column] for name, column in _FITTED.items()},
         "bragg": lines[:, table.BRAGG] == LineKind.BRAGG,
@@ -349,13 +364,13 @@ def _phases(batch: SampleBatch, host: dict[str, NDArray[Any]], n_phases: IndexAr
     numbered = Numbered.of(batch.known)
     matched = reflections(numbered, lines, table.MATCHED)
     missing = reflections(numbered, lines, table.MISSING)
-    unexplained = bits_of(lines[:, table.UNEXPLAINED], batch.max_peaks)
+    unexplained = bits_of(lines[:, table.UNEXPLAINED], host["peaks"].shape[1])
     others = host["peaks"][curve, :, table.INDEX][unexplained]
     partners = [bonnet_partner(phase.name, 1.0) for phase in batch.known]
     words = [partner[0] if partner else "" for partner in partners]
     scale = np.array([partner[1] if partner else np.nan for partner in partners])
     columns: dict[str, Any] = {
-        "id": pa.array(np.array(batch.ids, object)[curve], pa.string()),
+        "id": pa.array(batch.ids, pa.string()).take(pa.array(curve)),
         "candidate": lines[:, table.CANDIDATE].astype(np.int32),
         "phase": _words(which, [phase.name for phase in batch.known]),
         **{name: _or_null(lines[:, column]) for name, column in PHASE_NUMBERS.items()},

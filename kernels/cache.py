@@ -78,8 +78,12 @@ class _Locator:
         return f"{self._line}-{hashlib.sha256(self._file.encode()).hexdigest()[:8]}"
 
 
+LOCATORS = [_Locator]
+"""What tells Numba's caches, on any target, where entries live."""
+
+
 class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = [_Locator]  # noqa: RUF012
+    _locator_classes = LOCATORS
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import gpusaxs
-from gpusaxs import api
 from gpusaxs.archive.opened import open_run
 from gpusaxs.archive.run import process_archive
+from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.errors import BackendError, PipelineError
 from gpusaxs.io.nxcansas_writer import write_stack
 from gpusaxs.simulate import simulate
@@ -71,7 +71,7 @@ def test_one_curve_gives_exactly_what_the_archive_gives_for_it(curves, tmp_path)
 
 
 def test_order_blocks_workers_and_shared_q_change_nothing(curves, result, monkeypatch):
-    monkeypatch.setattr(api, "BLOCK_POINTS", 2500)
+    monkeypatch.setattr(NumpyBackend, "block_points", 2500)
     turned = gpusaxs.process(
         np.tile(curves.q, (6, 1)),
         curves.intensity[::-1],

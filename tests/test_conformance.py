@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import gpusaxs
-from gpusaxs import api
 from gpusaxs.backends import numpy as numpy_backend
 from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.batch import SampleBatch
@@ -195,7 +194,7 @@ def test_the_tables_do_not_depend_on_blocks_workers_or_order(block_points, worke
     curves = simulate(20, seed=8, hard=True, points=500, negatives=0.3)
     ids = [str(i) for i in range(20)]
     expected = tables(curves, ids, slice(None), workers=1)
-    monkeypatch.setattr(api, "BLOCK_POINTS", block_points)
+    monkeypatch.setattr(NumpyBackend, "block_points", block_points)
     order = np.random.default_rng(5).permutation(20)
     assert tables(curves, ids, order, workers=workers) == expected
 

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from hypothesis.extra.numpy import arrays
 from parity import CLASSIC
 
 import gpusaxs
-from gpusaxs import api
 from gpusaxs.backends import cuda_problem
 from gpusaxs.backends.cuda import CudaBackend
+from gpusaxs.backends.cuda.simulator import SimulatedBackend
 from gpusaxs.backends.foreign import backend_for, common_device, device_of, host_array
+from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.errors import BackendError
 from gpusaxs.repair import repair, repair_rows
 from gpusaxs.runtime.result_cache import ResultCache
@@ -124,7 +126,7 @@ def test_single_precision_is_taken_as_it_is(curves):
 def test_blocks_of_a_device_array_and_one_curve_alone_give_the_same(curves, monkeypatch):
     given_arrays = (curves.q, curves.intensity, curves.sigma)
     expected = gpusaxs.process(*given_arrays, backend="numpy")
-    monkeypatch.setattr(api, "BLOCK_POINTS", 900)
+    monkeypatch.setattr(NumpyBackend, "block_points", 900)
     found = gpusaxs.process(*map(DeviceArray, given_arrays), backend=DeviceDouble())
     assert tables(found) == tables(expected)
     q, intensity, sigma = curves.q, curves.intensity[2], curves.sigma[2]
@@ -165,7 +167,7 @@ def test_a_sample_of_a_device_result_holds_what_one_of_the_host_holds(curves):
 def test_kept_curves_stay_with_the_backend_and_are_those_of_the_samples(
     curves, backend, block, monkeypatch
 ):
-    monkeypatch.setattr(api, "BLOCK_POINTS", block)
+    monkeypatch.setattr(NumpyBackend, "block_points", block)
     q, intensity, sigma = broken(curves)
     chosen = backend()
     if chosen != "numpy":
@@ -262,7 +264,8 @@ def test_a_device_of_another_make_is_an_error():
 
 
 def test_the_place_of_an_array_without_dlpack_is_that_of_its_pointer(monkeypatch):
-    monkeypatch.setattr("gpusaxs.backends.cuda.device_of_pointer", lambda pointer: pointer // 1024)
+    place = "gpusaxs.backends.cuda.devices.device_of_pointer"
+    monkeypatch.setattr(place, lambda pointer: pointer // 1024)
     assert device_of(Interface()) == 4
 
 
@@ -282,7 +285,7 @@ def test_curves_are_in_one_place_but_q_may_be_on_the_host():
 def test_arrays_choose_the_device_unless_one_is_named():
     assert backend_for("auto", None) == "auto"
     assert backend_for("numpy", None) == backend_for("numpy", 1) == "numpy"
-    assert backend_for("auto", 0) == backend_for("cuda", 0) == "cuda"
+    assert backend_for("auto", 0) == backend_for("cuda", 0) == "cuda:0"
     assert backend_for("auto", 2) == backend_for("cuda", 2) == "cuda:2"
     assert backend_for("cuda:1", 2) == "cuda:1"
 
@@ -330,39 +333,35 @@ def test_arrays_of_other_libraries_on_the_host_are_taken(curves, library):
 class Card:
     """Stands where cupy does; notes what is called, in order."""
 
-    def __init__(self, current=0, found=0):
+    def __init__(self, number):
         self.calls = []
         self.cuda = self
-        self.runtime = self
-        self._current, self._found = current, found
+        self.id = number  # it is its own device, too
 
-    def _view(self, name, array):
-        self.calls.append(name)
-        view = type("View", (), {})()
-        view.device = type("Device", (), {"id": self._found})()
-        view.of = array
-        return view
+    def __enter__(self):
+        return self
 
-    def from_dlpack(self, array):
-        return self._view("from_dlpack", array)
+    def __exit__(self, *_):
+        pass
 
-    def asarray(self, array):
-        return self._view("asarray", array)
-
-    def getDevice(self):
-        return self._current
+    def synchronize(self):
+        self.calls.append(f"wait for device {self.id}")
 
     def get_current_stream(self):
-        return type("Stream", (), {"synchronize": lambda _: self.calls.append("wait for stream")})()
+        return SimpleNamespace(synchronize=lambda: self.calls.append("wait for stream"))
 
-    def Device(self, number):
-        name = f"wait for device {number}"
-        return type("Device", (), {"synchronize": lambda _: self.calls.append(name)})()
+    def from_dlpack(self, array):
+        self.calls.append("from_dlpack")
+        return SimpleNamespace(of=array, device=self)
+
+    def asarray(self, array):
+        self.calls.append("asarray")
+        return SimpleNamespace(of=array, device=self)
 
 
-def backend_on(card):
+def backend_on(card, *devices):
     backend = object.__new__(CudaBackend)
-    backend.xp, backend.simulated = card, False
+    backend.xp, backend.devices = card, devices
     return backend
 
 
@@ -384,21 +383,22 @@ class Streamed:
     ],
 )
 def test_the_producer_has_ended_before_the_cuda_backend_takes_an_array(array, calls):
-    card = Card()
-    view = backend_on(card).adopt(array)
+    card = Card(0)
+    view = backend_on(card, 0).adopt(array)
     assert card.calls == calls
     assert view.of is array
 
 
 def test_the_simulated_device_takes_an_array_without_a_copy(curves):
-    backend = object.__new__(CudaBackend)
-    backend.xp, backend.simulated = np, True
-    assert np.shares_memory(backend.adopt(DeviceArray(curves.intensity)), curves.intensity)
+    taken = SimulatedBackend().adopt(DeviceArray(curves.intensity))
+    assert np.shares_memory(taken, curves.intensity)
 
 
-def test_an_array_on_another_device_than_the_backend_is_an_error():
-    with pytest.raises(BackendError, match=r"on GPU 0.*Got one on GPU 2. Give backend='cuda:2'"):
-        backend_on(Card(current=0, found=2)).adopt(Both())
+@pytest.mark.parametrize(("devices", "named"), [((0,), "GPU 0"), ((0, 2), "GPU 0, 2")])
+def test_an_array_on_another_device_than_the_backend_is_an_error(devices, named):
+    message = rf"on {named}, the.*Got one on GPU 2. Give backend='cuda:2'"
+    with pytest.raises(BackendError, match=message):
+        backend_on(Card(2), *devices).adopt(Both())
 
 
 def test_cupy_has_what_the_cuda_backend_and_the_stages_call():

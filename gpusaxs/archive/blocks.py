@@ -16,6 +16,7 @@ from gpusaxs.archive.plan import Block
 from gpusaxs.archive.reading import CurvesRead
 from gpusaxs.archive.stored_curves import CURVES, curve_table
 from gpusaxs.batch import SampleBatch
+from gpusaxs.runtime.parts import in_parts
 from gpusaxs.runtime.run import Run
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import Sample
@@ -112,17 +113,31 @@ class BlockProcessor:
         if samples:
             if self._companion is not None:
                 self._companion.complete(samples)
-            batch = SampleBatch.from_samples(samples, self._runtime.backend)
-            self._runtime.run_on(batch, self._run)
-            parts.append(tables_of(batch, [sample.origin for sample in samples]))
-            if self._save_curves:
-                curves = curve_table(batch)
+            done = in_parts(
+                self._runtime.backend,
+                len(samples),
+                max(sample.q.size for sample in samples),
+                lambda part: SampleBatch.from_samples(samples[part], self._runtime.backend),
+                lambda batch, part: self._processed(batch, samples[part]),
+                together=bool(self._runtime.pipeline.joint),
+            )
+            parts += [found for found, _ in done]
+            reduced = [rows for _, rows in done if rows is not None]
+            curves = pa.concat_tables(reduced) if reduced else None
         if problems:
             parts.append(unread(problems, self._runtime.pipeline.number_columns))
         tables = Tables.concatenate(parts, self._runtime.pipeline.number_columns)
         if samples and problems:
             tables = in_order(tables, [entry.id for entry in entries])
         return tables, curves
+
+    def _processed(
+        self, batch: SampleBatch, samples: Sequence[Sample]
+    ) -> tuple[Tables, pa.Table | None]:
+        """Run the pipeline over a batch of samples."""
+        self._runtime.run_on(batch, self._run)
+        tables = tables_of(batch, [sample.origin for sample in samples])
+        return tables, curve_table(batch) if self._save_curves else None
 
 
 def in_order(tables: Tables, ids: Sequence[str]) -> Tables:

@@ -60,6 +60,7 @@ def reprocess_run(
     *,
     backend: str = "auto",
     workers: int | None = None,
+    device_memory: int | str | None = None,
     save_curves: bool = False,
     overwrite: bool = False,
     resume: bool = False,
@@ -83,7 +84,9 @@ def reprocess_run(
     explain
         Called with a sentence that says what has changed, what is taken from the run and what is
         computed.
-    backend, workers, save_curves, overwrite, resume, blocks_in_flight, executor, progress, events
+    backend, workers, device_memory, save_curves, overwrite, resume, blocks_in_flight, executor
+        See `gpusaxs.process_archive`.
+    progress, events
         See `gpusaxs.process_archive`.
 
     Raises
@@ -102,7 +105,7 @@ def reprocess_run(
     companion = Companion.of_run(stored.path, stored.description)
     if not again.from_curves:
         _check_inputs(stored)
-    with Runtime(backend, workers, pipeline, events=events) as runtime:
+    with Runtime(backend, workers, pipeline, events=events, device_memory=device_memory) as runtime:
         asked: Json = {
             **{key: stored.description[key] for key in _SAME},
             "from_run": {"path": str(stored.path.resolve()), "sha256": stored.sha256},
@@ -342,9 +345,8 @@ class _StoredProcessor:
             failed = pc.equal(samples["verdict"].cast(pa.string()), Verdict.FAILED.value)
             kept = pc.and_(failed, pa.array(~given.fresh))
             parts.append((self._without_results(samples.filter(kept)), None))
-            again = self._of_curves(given)
-        else:
-            again = self._of_files(given, fresh)
+        with self._backend.lane():
+            again = self._of_files(given, fresh) if given.curves is None else self._of_curves(given)
         if again is not None:
             parts.append(again)
         tables = in_order(Tables.concatenate([tables for tables, _ in parts]), ids)

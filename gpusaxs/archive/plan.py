@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from gpusaxs.batch import BLOCK_POINTS
+from gpusaxs.backends import BLOCK_POINTS
 from gpusaxs.errors import ReadError
 from gpusaxs.io import Extent, Source, extent
 

@@ -131,9 +131,10 @@ def _again(path: Path, description: Json, backend: str | None) -> Iterator[Reduc
             if samples:
                 if companion is not None:
                     companion.complete(samples)
-                batch = SampleBatch.from_samples(samples, runtime.backend)
-                runtime.run_on(batch, current)
-                curves = curve_table(batch)
+                with runtime.backend.lane():
+                    batch = SampleBatch.from_samples(samples, runtime.backend)
+                    runtime.run_on(batch, current)
+                    curves = curve_table(batch)
             yield _with_curves(path, record.block, curves)
 
 

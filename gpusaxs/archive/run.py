@@ -142,6 +142,7 @@ def process_archive(
     metadata: str | Path | None = None,
     backend: str = "auto",
     workers: int | None = None,
+    device_memory: int | str | None = None,
     save_curves: bool = False,
     overwrite: bool = False,
     resume: bool = False,
@@ -171,8 +172,8 @@ def process_archive(
     metadata
         A table of text with a column ``file`` and others, which become columns ``meta.NAME`` of
         the samples: see `gpusaxs.archive.companion.Companion.read`.
-    workers
-        Threads of the numpy backend; by default one a core.
+    backend, workers, device_memory
+        See `gpusaxs.backends.get_backend`.
     save_curves
         Whether the reduced curves are kept in the run directory.
     overwrite
@@ -218,7 +219,13 @@ def process_archive(
     chosen = pipeline or Pipeline.load("standard")
     companion = None if metadata is None else Companion.read(metadata)
     with Runtime(
-        backend, workers, chosen, on_failure=on_failure, events=events, interceptors=interceptors
+        backend,
+        workers,
+        chosen,
+        on_failure=on_failure,
+        events=events,
+        interceptors=interceptors,
+        device_memory=device_memory,
     ) as runtime:
         files = listing(inputs, Path(output))
         if companion is not None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gpusaxs.archive.fingerprints import SMALL, sha256
 from gpusaxs.archive.plan import BlockLimits, ListedFile
 from gpusaxs.archive.reading import read_frames
-from gpusaxs.batch import BLOCK_POINTS
+from gpusaxs.backends import BLOCK_POINTS
 from gpusaxs.errors import ReadError
 from gpusaxs.io import Extent, extent
 from gpusaxs.sample import Sample

@@ -20,7 +20,8 @@ from gpusaxs.archive.directory import SCHEMAS, encoded, part_hashes
 from gpusaxs.archive.plan import Block, Position
 from gpusaxs.archive.reading import CurvesRead
 from gpusaxs.archive.survey import Clock, Entries, Group
-from gpusaxs.batch import BLOCK_POINTS, POINT_ARRAYS, SampleBatch
+from gpusaxs.backends import BLOCK_POINTS
+from gpusaxs.batch import POINT_ARRAYS, SampleBatch
 from gpusaxs.runtime.runtime import Runtime
 from gpusaxs.sample import CurveStatus, Sample, Verdict
 from gpusaxs.tables import samples_schema

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,6 +13,9 @@ from gpusaxs.kernels.curve_kernel import CurveKernel
 IndexArray = NDArray[np.int64]
 Array = Any
 """An array of the backend's own kind: numpy.ndarray or cupy.ndarray."""
+
+BLOCK_POINTS = 1_000_000
+"""Points of curves that are worked on together, padding included: their arrays take 60 MB."""
 
 
 class Backend(Protocol):
@@ -28,6 +32,8 @@ class Backend(Protocol):
         The array module, numpy or cupy.
     blocks_in_flight
         Blocks of curves that may be worked on at once.
+    block_points
+        Points of curves of a block, padding included.
     """
 
     @property
@@ -48,6 +54,24 @@ class Backend(Protocol):
     @property
     def blocks_in_flight(self) -> int:
         """Blocks of curves that may be worked on at once, each from a thread of its own."""
+        ...
+
+    @property
+    def block_points(self) -> int:
+        """Points of curves that make up a block, unless somebody says how large it is."""
+        ...
+
+    def lane(self, array: Array | None = None) -> AbstractContextManager[None]:
+        """Let this thread work on a block, apart from what other threads do.
+
+        Arrays that are made in a lane are used in it, until it is left. A lane within a lane is
+        the same one.
+
+        Parameters
+        ----------
+        array
+            Made outside of lanes: the lane is one in which it can be used.
+        """
         ...
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Array:
@@ -107,6 +131,10 @@ class Backend(Protocol):
 
     def rows_at_once(self, points: int) -> int | None:
         """Curves of so many points for which one launch has memory now; None for any number."""
+        ...
+
+    def curves_at_once(self, points: int) -> int | None:
+        """Curves of so many points for which a batch has memory; None for any number."""
         ...
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ def device_of(array: Any) -> int | None:
             f"numbers {int(kind)}. Copy it to the host first."
         )
     if hasattr(array, "__cuda_array_interface__"):
-        from gpusaxs.backends.cuda import device_of_pointer  # noqa: PLC0415
+        from gpusaxs.backends.cuda.devices import device_of_pointer  # noqa: PLC0415
 
         return device_of_pointer(array.__cuda_array_interface__["data"][0])
     return None
@@ -70,7 +70,7 @@ def backend_for(name: str, device: int | None) -> str:
     """Return the name of the backend for curves on a device, where `name` leaves the choice."""
     if device is None or name not in ("auto", "cuda"):
         return name
-    return f"cuda:{device}" if device else "cuda"
+    return f"cuda:{device}"
 
 
 def host_array(array: Any) -> NDArray[np.float64]:

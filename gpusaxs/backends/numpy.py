@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gpusaxs.backends.base import IndexArray
+from gpusaxs.backends.base import BLOCK_POINTS, Array, IndexArray
 from gpusaxs.backends.supervision import supervision, worker_name
 from gpusaxs.errors import BackendError
 from gpusaxs.kernels.curve_kernel import CurveKernel, Role, scratch_shape
@@ -39,6 +39,7 @@ class NumpyBackend:
     name = "numpy"
     order: Literal["C", "F"] = "C"
     xp = np
+    block_points = BLOCK_POINTS
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = available_cores() if workers is None else workers
@@ -52,6 +53,10 @@ class NumpyBackend:
     def blocks_in_flight(self) -> int:
         """See `Backend.blocks_in_flight`: a block for each worker, as far as memory goes."""
         return min(self.workers, MOST_BLOCKS)
+
+    def lane(self, array: Array | None = None) -> AbstractContextManager[None]:
+        """See `Backend.lane`: threads need nothing to work apart."""
+        return nullcontext()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """See `Backend.empty`."""
@@ -130,6 +135,10 @@ class NumpyBackend:
 
     def rows_at_once(self, points: int) -> int | None:
         """See `Backend.rows_at_once`: scratch is a row a worker, so there is no limit."""
+        return None
+
+    def curves_at_once(self, points: int) -> int | None:
+        """See `Backend.curves_at_once`."""
         return None
 
     def close(self) -> None:

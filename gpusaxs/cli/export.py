@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from gpusaxs.cli.lines import ProgressLines, counted
-from gpusaxs.cli.options import BackendName, check_unit
+from gpusaxs.cli.options import check_unit, known_backend
 
 
 def export(
@@ -31,9 +31,11 @@ def export(
         ),
     ] = None,
     backend: Annotated[
-        BackendName | None,
+        str | None,
         typer.Option(
-            help="Where to compute curves that the run does not keep; by default as the run did."
+            metavar="NAME",
+            callback=known_backend,
+            help="Where to compute curves that the run does not keep; by default as the run did.",
         ),
     ] = None,
     overwrite: Annotated[

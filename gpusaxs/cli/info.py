@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import typer
 
 
@@ -19,21 +17,23 @@ def info() -> None:
         typer.echo(f"{name:10s} {version}")
     typer.echo(f"\nbackend numpy: {available_cores()} cores")
     problem = cuda_problem()
-    if problem is None:
-        for device in _devices():
-            typer.echo(f"backend cuda: {device}")
-    else:
-        typer.echo(f"backend cuda: not available: {problem}")
+    for line in _cards() if problem is None else [f"not available: {problem}"]:
+        typer.echo(f"backend cuda: {line}")
     typer.echo(f"compiled kernels: {cache.folder() or 'no folder that can be written'}")
     typer.echo(f"pipelines: {', '.join(presets())}")
 
 
-def _devices() -> list[str]:
-    from numba import cuda
+def _cards() -> list[str]:
+    """What there is to be said of the driver and of each GPU."""
+    from gpusaxs.backends.cuda.devices import devices, driver, modules
 
-    module: Any = cuda
-    return [f"{device.id}: {_text(device.name)}" for device in module.list_devices()]
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name
+    _, cupy = modules()
+    return [
+        f"driver {driver(cupy)}",
+        *(
+            f"{card.number}: {card.name}, compute capability "
+            f"{card.compute_capability[0]}.{card.compute_capability[1]}, "
+            f"{card.free / 1e9:.1f} of {card.total / 1e9:.1f} GB free"
+            for card in devices(cupy)
+        ),
+    ]

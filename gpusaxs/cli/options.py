@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 import typer
 
-BackendName = Literal["auto", "numpy", "cuda"]
 ExecutorName = Literal["workpool", "serial"]
 
 INPUT_HELP = "Files, folders (with all below them) and patterns."
@@ -23,8 +22,48 @@ FollowLinks = Annotated[
     bool,
     typer.Option("--follow-links", help="Let HDF5 files take their numbers from other files."),
 ]
+
+
+def known_backend(name: str | None) -> str | None:
+    """Refuse the name of no backend; whether it is available is seen when it is made."""
+    from gpusaxs.backends import check_backend
+    from gpusaxs.errors import BackendError
+
+    try:
+        if name is not None:
+            check_backend(name)
+    except BackendError as error:
+        raise typer.BadParameter(str(error)) from error
+    return name
+
+
+def _device_memory(size: str) -> str:
+    """Refuse what is no amount of memory."""
+    from gpusaxs.backends.memory_size import bytes_of
+
+    try:
+        bytes_of(size)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return size
+
+
 Backend = Annotated[
-    BackendName, typer.Option(help="Where to compute; auto takes a GPU where one works.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        callback=known_backend,
+        help="Where to compute: numpy, cuda, cuda:1, cuda:0,1 or cuda:all; auto takes a GPU where "
+        "one works.",
+    ),
+]
+DeviceMemory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        parser=_device_memory,
+        help="What may be taken of each GPU, such as 20GB; by default what is free.",
+    ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads; by default one a core.")]
 BlockSize = Annotated[

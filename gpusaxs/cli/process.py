@@ -14,6 +14,7 @@ from gpusaxs.cli.options import (
     Backend,
     BlocksInFlight,
     BlockSize,
+    DeviceMemory,
     Executor,
     FromName,
     QUnitOption,
@@ -65,6 +66,7 @@ def process(
     ] = None,
     backend: Backend = "auto",
     workers: Workers = None,
+    device_memory: DeviceMemory = None,
     save_curves: Annotated[
         bool, typer.Option("--save-curves", help="Keep the reduced curves in the run.")
     ] = False,
@@ -151,6 +153,7 @@ def process(
                 chosen,
                 backend=backend,
                 workers=workers,
+                device_memory=device_memory,
                 save_curves=save_curves,
                 overwrite=overwrite,
                 resume=resume,
@@ -169,6 +172,7 @@ def process(
                 metadata=metadata,
                 backend=backend,
                 workers=workers,
+                device_memory=device_memory,
                 save_curves=save_curves,
                 overwrite=overwrite,
                 resume=resume,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpusaxs.cli.options import BackendName, Executor, Workers
+from gpusaxs.cli.options import Executor, Workers, known_backend
 
 if TYPE_CHECKING:
     from gpusaxs.archive.verify import Verification
@@ -26,7 +26,10 @@ def verify(
     ] = 1e-6,
     executor: Executor = "workpool",
     backend: Annotated[
-        BackendName | None, typer.Option(help="Where to compute; by default as the run.")
+        str | None,
+        typer.Option(
+            metavar="NAME", callback=known_backend, help="Where to compute; by default as the run."
+        ),
     ] = None,
     workers: Workers = None,
 ) -> None:

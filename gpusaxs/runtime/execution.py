@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpusaxs.backends import IndexArray
 from gpusaxs.backends.supervision import Direction, observed_by, worker_name
@@ -168,7 +169,7 @@ class Execution:
         self._settle(launch, requests)
 
     def _settle(self, launch: Launch, requests: Requests) -> None:
-        alive = self.batch.alive(launch.rows)
+        alive = self._alive(launch)
         settled = self._flow.settle(launch, alive, requests, self._sample)
         if settled.refused.size:
             self.batch.set_status(settled.refused, CurveStatus.INSERTION_REFUSED)
@@ -183,6 +184,14 @@ class Execution:
         self._end(settled.ended)
         if failed.size:
             self._end_failed(failed)
+
+    def _alive(self, launch: Launch) -> NDArray[np.bool_]:
+        """Which rows of a launch have not failed; the device is asked only where some may have."""
+        stage = self.settings.pipeline.stages[launch.stage_num]
+        if "curve" not in stage.writes and not self.batch.status_set:
+            return np.ones(launch.rows.size, np.bool_)
+        self.batch.status_set = False
+        return self.batch.alive(launch.rows)
 
     def _sample(self, row: int) -> Sample:
         [sample] = self.batch.to_samples(np.array([row]))

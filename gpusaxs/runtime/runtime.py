@@ -51,6 +51,8 @@ class Runtime:
         that go on, changed or not, or None for all as they are.
     rows_at_once
         Curves that one launch may have; by default as many as the backend has memory for.
+    device_memory
+        What may be taken of each GPU, such as ``"20GB"``: see `gpusaxs.backends.get_backend`.
 
     Examples
     --------
@@ -73,13 +75,16 @@ class Runtime:
         events: EventBus | None = None,
         on_checkpoint: OnCheckpoint | None = None,
         rows_at_once: int | None = None,
+        device_memory: int | str | None = None,
     ) -> None:
         if on_failure not in ("continue", "fail_fast"):
             raise ValueError(f"Expected on_failure 'continue' or 'fail_fast'. Got {on_failure!r}.")
         if rows_at_once is not None and rows_at_once < 1:
             raise ValueError(f"Expected at least 1 row at once. Got {rows_at_once}.")
         self._owns_backend = isinstance(backend, str)
-        self.backend = get_backend(backend, workers) if isinstance(backend, str) else backend
+        if isinstance(backend, str):
+            backend = get_backend(backend, workers, device_memory)
+        self.backend = backend
         self.pipeline = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
         self.settings = Settings(
             self.pipeline,
@@ -125,10 +130,11 @@ class Runtime:
         if not samples:
             with self.new_run(cancel, 0):
                 return []
-        batch = SampleBatch.from_samples(samples, self.backend)
-        with self.new_run(cancel, len(samples)) as run:
-            self.run_on(batch, run)
-        done = batch.to_samples()
+        with self.backend.lane():
+            batch = SampleBatch.from_samples(samples, self.backend)
+            with self.new_run(cancel, len(samples)) as run:
+                self.run_on(batch, run)
+            done = batch.to_samples()
         for sample, given in zip(done, samples, strict=True):
             remember(sample, given)
         if run.stopped:
@@ -162,15 +168,16 @@ class Runtime:
             with self.new_run(samples=len(batch)) as own:
                 self.run_on(batch, own)
             return
-        execution = Execution(batch, self.settings)
-        execution.enter(np.arange(len(batch)), 0, run)
-        unlisten = run.token.on_cancel(lambda reason: execution.cancel(0, reason))
-        try:
-            with execution.watched():
-                while execution.step():
-                    pass
-        finally:
-            unlisten()
+        with self.backend.lane(batch.status):
+            execution = Execution(batch, self.settings)
+            execution.enter(np.arange(len(batch)), 0, run)
+            unlisten = run.token.on_cancel(lambda reason: execution.cancel(0, reason))
+            try:
+                with execution.watched():
+                    while execution.step():
+                        pass
+            finally:
+                unlisten()
 
     def submit(self, samples: Sequence[Sample], cancel: CancelToken | None = None) -> Submission:
         """Give samples to be processed, beside those that are on their way, and go on.

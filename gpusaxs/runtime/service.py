@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gpusaxs.arena import Arena
-from gpusaxs.backends import Backend, IndexArray
-from gpusaxs.batch import BLOCK_POINTS
+from gpusaxs.backends import BLOCK_POINTS, Backend, IndexArray
 from gpusaxs.errors import RunStoppedError
 from gpusaxs.runtime.event_loop import EventLoops
 from gpusaxs.runtime.execution import Execution, Settings
@@ -230,7 +229,8 @@ class _Worker:
 
     def _work(self) -> None:
         try:
-            with self.execution.watched():
+            lane = self.service.backend.lane(self.arena.batch.status)
+            with lane, self.execution.watched():
                 while True:
                     self._admit()
                     if not self.execution.step() and not self._wait():

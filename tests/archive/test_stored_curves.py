@@ -39,6 +39,9 @@ class ColumnBackend(NumpyBackend):
 
     order = "F"
 
+    def empty(self, shape, dtype=np.float64):
+        return np.empty(shape, dtype, order="F" if len(shape) == 2 else "C")
+
     def to_device(self, array):
         return np.asfortranarray(array)
 

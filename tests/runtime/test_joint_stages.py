@@ -143,7 +143,7 @@ def test_an_interceptor_that_cuts_its_launch_fails_the_curves(first):
 def test_curves_from_arrays_are_one_series_and_the_same_when_looked_at_again(first, alone):
     rows = np.stack(intensities(first))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gpusaxs.api.BLOCK_POINTS", 1000)
+        patch.setattr("gpusaxs.backends.numpy.NumpyBackend.block_points", 1000)
         result = process(
             first[0].q, rows, np.stack([s.sigma for s in first]), q_unit="1/nm", pipeline=COMMON
         )

@@ -27,7 +27,7 @@ def program(cache_folder: str) -> None:
     import numpy as np
     from runtime_curves import bragg_samples, result_bits
 
-    from gpusaxs.backends.cuda import CudaBackend
+    from gpusaxs.backends.cuda.simulator import SimulatedBackend
     from gpusaxs.runtime.result_cache import ResultCache
     from gpusaxs.runtime.retry import Retry
     from gpusaxs.runtime.runtime import Runtime
@@ -41,7 +41,7 @@ def program(cache_folder: str) -> None:
     )
     expected = bits(Runtime("numpy", 1).run(samples))
     assert any(np.isfinite(s.margin) for s in Runtime("numpy", 1).run(samples))
-    device = CudaBackend()
+    device = SimulatedBackend()
     assert bits(Runtime(device).run(samples)) == expected
     cache = ResultCache(cache_folder)
     runtime = Runtime(device, interceptors=[Retry(), cache], rows_at_once=2)
