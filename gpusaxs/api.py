@@ -6,32 +6,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from pyarrow import csv
 
+from gpusaxs.backends import Array, Backend
+from gpusaxs.backends.foreign import backend_for, common_device, device_of, host_array
 from gpusaxs.batch import SampleBatch
 from gpusaxs.pipeline import Pipeline
+from gpusaxs.reduced_curves import Curves, ReducedCurves
 from gpusaxs.runtime.events import EventBus
 from gpusaxs.runtime.interceptors import Interceptor
 from gpusaxs.runtime.parts import in_parts
 from gpusaxs.runtime.runtime import Runtime
+from gpusaxs.runtime.service import remember
 from gpusaxs.sample import CurveStatus, Origin, Sample
 from gpusaxs.tables import Tables, tables_of
 from gpusaxs.units import TO_INVERSE_NM, resolve_q_unit
 
 FloatArray = NDArray[np.float64]
-
-
-class Curves(Protocol):
-    """Where the curves of a result can be seen again."""
-
-    def sample(self, number: int) -> Sample:
-        """Return a curve with everything that was found in it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,8 @@ class Result:
         One row a peak (`gpusaxs.tables.PEAKS`).
     phases
         One row a phase of a curve (`gpusaxs.tables.PHASE_ROWS`).
+    curves
+        Where the curves can be seen again; `ReducedCurves` where they were kept.
     """
 
     samples: pa.Table
@@ -97,19 +95,20 @@ def _flat(rows: pa.Table) -> pa.Table:
 
 
 def process(
-    q: ArrayLike,
-    intensity: ArrayLike,
-    sigma: ArrayLike | None = None,
+    q: Any,
+    intensity: Any,
+    sigma: Any = None,
     *,
     q_unit: str | None = None,
     ids: Sequence[str] | None = None,
     pipeline: str | Path | Pipeline = "standard",
     settings: Iterable[str] = (),
-    backend: str = "auto",
+    backend: str | Backend = "auto",
     workers: int | None = None,
     device_memory: int | str | None = None,
     events: EventBus | None = None,
     interceptors: Sequence[Interceptor] = (),
+    keep_curves: bool = False,
 ) -> Result:
     """Find the peaks and the phase of curves.
 
@@ -119,7 +118,9 @@ def process(
         Scattering vector.
     intensity, sigma : (points,) or (curves, points)
         Intensity and its standard uncertainty, in the curves' own units. Without sigma it is
-        estimated from each curve's noise. NaN marks points that were not measured.
+        estimated from each curve's noise. NaN marks points that were not measured. Arrays of
+        other libraries are taken by DLPack or ``__cuda_array_interface__``; what is on a GPU
+        stays there (``docs/device_arrays.md``).
     q_unit
         ``"1/nm"``, ``"1/angstrom"`` or ``"1/m"``; guessed from the numbers if None, with a remark
         in the status.
@@ -130,9 +131,12 @@ def process(
     settings
         Changes to it, as ``"find_peak.prominence_noise=5"``.
     backend, workers, device_memory
-        See `gpusaxs.backends.get_backend`.
+        See `gpusaxs.backends.get_backend`. ``"auto"`` and ``"cuda"`` take the GPU on which the
+        arrays are.
     events, interceptors
         See `gpusaxs.Runtime`.
+    keep_curves
+        Whether ``result.curves`` has the reduced curves as arrays of the backend: `ReducedCurves`.
 
     Returns
     -------
@@ -144,7 +148,8 @@ def process(
     ValueError
         If the shapes do not fit or the unit is unknown.
     PipelineError, BackendError
-        If there is no such pipeline, parameter or backend.
+        If there is no such pipeline, parameter or backend, or if the arrays are not where the
+        backend is.
 
     Examples
     --------
@@ -154,9 +159,10 @@ def process(
     >>> len(result)
     3
     """
-    source = _Arrays.of(q, intensity, sigma, q_unit, ids)
     chosen = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     chosen = chosen.with_settings(settings)
+    if isinstance(backend, str):
+        backend = backend_for(backend, common_device(q, intensity, sigma))
     runtime = Runtime(
         backend,
         workers,
@@ -165,68 +171,75 @@ def process(
         interceptors=interceptors,
         device_memory=device_memory,
     )
-    points = source.intensity.shape[1]
-    per_block = max(1, runtime.backend.block_points // max(1, points))
+    source = _Arrays.of(q, intensity, sigma, q_unit, ids, runtime.backend)
+    curves, points = len(source.ids), max(1, source.intensity.shape[1])
+    per_block = max(1, runtime.backend.block_points // points)
     if chosen.joint:
-        per_block = max(1, len(source.ids))
+        per_block = max(1, curves)
+    again = _Recomputed(source, Runtime(runtime.backend, pipeline=chosen))
+    kept = ReducedCurves.empty(curves, points, runtime.backend, again) if keep_curves else None
 
     def one_block(first: int) -> list[Tables]:
         return in_parts(
             runtime.backend,
-            min(per_block, len(source.ids) - first),
+            min(per_block, curves - first),
             points,
-            lambda part: source.batch(slice(first + part.start, first + part.stop), runtime),
-            lambda batch, _: one_batch(batch),
+            lambda part: source.batch(slice(first + part.start, first + part.stop)),
+            lambda batch, part: one_batch(batch, first + part.start),
             together=bool(chosen.joint),
         )
 
-    def one_batch(batch: SampleBatch) -> Tables:
+    def one_batch(batch: SampleBatch, first: int) -> Tables:
         runtime.run_on(batch, run)
+        if kept is not None:
+            kept.take_over(batch, first)
+        # Reading the tables back waits for all that was launched before.
         return tables_of(batch, [source.origin] * len(batch))
 
     # While one block is stacked or tabulated, the kernels of another fill the cores.
     with (
-        runtime.new_run(samples=len(source.ids)) as run,
+        runtime.new_run(samples=curves) as run,
         ThreadPoolExecutor(runtime.backend.blocks_in_flight) as pool,
     ):
-        blocks = list(pool.map(one_block, range(0, len(source.ids), per_block)))
+        blocks = list(pool.map(one_block, range(0, curves, per_block)))
     tables = Tables.concatenate([part for block in blocks for part in block], chosen.number_columns)
-    again = Runtime(runtime.backend, pipeline=chosen)
-    return Result(tables.samples, tables.peaks, tables.phases, _Recomputed(source, again))
+    return Result(tables.samples, tables.peaks, tables.phases, kept or again)
 
 
 @dataclass(frozen=True)
 class _Arrays:
-    """Curves as a user gives them, with q in 1/nm."""
+    """Curves as a user gives them, on the host or on the backend's device."""
 
     ids: list[str]
-    q: FloatArray
-    intensity: FloatArray
-    sigma: FloatArray | None
+    q: Array
+    intensity: Array
+    sigma: Array | None
     origin: Origin
     status: CurveStatus
+    backend: Backend
 
     @classmethod
     def of(
         cls,
-        q: ArrayLike,
-        intensity: ArrayLike,
-        sigma: ArrayLike | None,
+        q: Any,
+        intensity: Any,
+        sigma: Any,
         q_unit: str | None,
         ids: Sequence[str] | None,
+        backend: Backend,
     ) -> _Arrays:
-        rows = np.atleast_2d(np.asarray(intensity, dtype=np.float64))
+        rows = _as_table(_taken("intensity", intensity, backend))
         if rows.ndim != 2:
             raise ValueError(
                 f"Expected intensity as (points,) or (curves, points). Got {rows.ndim} dimensions."
             )
-        raw_q = np.asarray(q, dtype=np.float64)
+        raw_q = _taken("q", q, backend)
         if raw_q.shape not in (rows.shape, rows.shape[1:]):
             raise ValueError(
                 f"Expected q as {rows.shape[1:]} or {rows.shape}, like the intensity. "
                 f"Got {raw_q.shape}."
             )
-        errors = None if sigma is None else np.atleast_2d(np.asarray(sigma, dtype=np.float64))
+        errors = None if sigma is None else _as_table(_taken("sigma", sigma, backend))
         if errors is not None and errors.shape != rows.shape:
             raise ValueError(
                 f"Expected sigma as {rows.shape}, like the intensity. Got {errors.shape}."
@@ -234,19 +247,26 @@ class _Arrays:
         names = [str(name) for name in (range(len(rows)) if ids is None else ids)]
         if len(names) != len(rows) or len(set(names)) != len(names):
             raise ValueError(f"Expected {len(rows)} different ids. Got {len(set(names))}.")
-        unit, origin = resolve_q_unit(q_unit, None, raw_q)
+        if raw_q.ndim == 1 and not isinstance(raw_q, np.ndarray):
+            raw_q = _on_host(raw_q, backend)
+        unit, origin = resolve_q_unit(q_unit, None, () if q_unit else _highest(raw_q, backend))
         status = CurveStatus.Q_UNIT_GUESSED if origin == "guess" else CurveStatus.OK
-        factor = TO_INVERSE_NM[unit]
-        scaled = raw_q if factor == 1.0 else raw_q * factor
-        return cls(names, scaled, rows, errors, Origin(q_unit=unit, q_unit_from=origin), status)
+        known = Origin(q_unit=unit, q_unit_from=origin)
+        return cls(names, raw_q, rows, errors, known, status, backend)
 
-    def batch(self, part: slice, runtime: Runtime) -> SampleBatch:
+    def _q(self, part: slice | int) -> Array:
+        """Return q in 1/nm: of some curves, or the one of all."""
+        rows = self.q if self.q.ndim == 1 else self.q[part]
+        factor = TO_INVERSE_NM[self.origin.q_unit]
+        return rows if factor == 1.0 else rows.astype(np.float64) * factor
+
+    def batch(self, part: slice) -> SampleBatch:
         batch = SampleBatch.from_arrays(
             self.ids[part],
-            self.q if self.q.ndim == 1 else self.q[part],
+            self._q(part),
             self.intensity[part],
             None if self.sigma is None else self.sigma[part],
-            runtime.backend,
+            self.backend,
         )
         if self.status:
             batch.set_status(np.arange(len(batch)), self.status)
@@ -255,12 +275,39 @@ class _Arrays:
     def sample(self, number: int) -> Sample:
         return Sample(
             id=self.ids[number],
-            q=self.q if self.q.ndim == 1 else self.q[number],
-            intensity=self.intensity[number],
-            sigma=None if self.sigma is None else self.sigma[number],
+            q=_on_host(self._q(number), self.backend),
+            intensity=_on_host(self.intensity[number], self.backend),
+            sigma=None if self.sigma is None else _on_host(self.sigma[number], self.backend),
             origin=self.origin,
             status=self.status,
         )
+
+
+def _taken(name: str, array: Any, backend: Backend) -> Array:
+    """Return an array as float64 on the host, or as it is on the backend's device."""
+    if device_of(array) is None:
+        return host_array(array)
+    mine = backend.adopt(array)
+    if mine.dtype.kind not in "fiu":
+        raise ValueError(f"Expected real numbers for {name}. Got {mine.dtype}.")
+    return mine
+
+
+def _on_host(row: Array, backend: Backend) -> FloatArray:
+    return host_array(row if isinstance(row, np.ndarray) else backend.to_host(row))
+
+
+def _as_table(rows: Array) -> Array:
+    return rows.reshape(1, -1) if rows.ndim < 2 else rows
+
+
+def _highest(q: Array, backend: Backend) -> NDArray[Any]:
+    """Return the numbers of q that can decide which unit is guessed; of many, the highest."""
+    if isinstance(q, np.ndarray):
+        return q
+    xp = backend.xp
+    with backend.lane(q):
+        return backend.to_host(xp.where(xp.isfinite(q), q, -xp.inf).max(axis=1))
 
 
 @dataclass(frozen=True)
@@ -271,7 +318,10 @@ class _Recomputed:
     runtime: Runtime
 
     def sample(self, number: int) -> Sample:
-        if self.runtime.pipeline.joint:
-            every = [self.source.sample(place) for place in range(len(self.source.ids))]
-            return self.runtime.run(every)[number]
-        return self.runtime.run([self.source.sample(number)])[0]
+        joint = self.runtime.pipeline.joint
+        with self.runtime.backend.lane():
+            batch = self.source.batch(slice(None) if joint else slice(number, number + 1))
+            self.runtime.run_on(batch)
+            [sample] = batch.to_samples(np.array([number if joint else 0]))
+            remember(sample, self.source.sample(number))
+        return sample

@@ -19,7 +19,7 @@ from gpusaxs.kernels.status import FIRST_FAILURE
 from gpusaxs.metadata import Metadata
 from gpusaxs.numbers import Number
 from gpusaxs.phases import PHASES, Numbered, Phase
-from gpusaxs.repair import is_sound, repair
+from gpusaxs.repair import is_sound, repair, repair_rows
 from gpusaxs.sample import (
     CurveStatus,
     FitStatus,
@@ -187,29 +187,34 @@ class SampleBatch:
     def from_arrays(
         cls,
         ids: Sequence[str],
-        q: FloatArray,
-        intensity: FloatArray,
-        sigma: FloatArray | None,
+        q: Array,
+        intensity: Array,
+        sigma: Array | None,
         backend: Backend,
     ) -> SampleBatch:
-        """Stack curves that are arrays already.
+        """Stack curves that are arrays already: on the host, or the backend's own.
 
         Parameters
         ----------
         q : (points,) or (curves, points) float64
-            1/nm.
-        intensity, sigma : (curves, points) float64
-            Copied.
+            1/nm. One row for all is on the host.
+        intensity, sigma : (curves, points)
+            Copied, as float64.
         """
+        on_host = isinstance(intensity, np.ndarray)
+        xp, order = (np, "C") if on_host else (backend.xp, backend.order)
+        rows = xp.array(intensity, dtype=np.float64, order=order)
         if sigma is None:
-            sigma = np.full_like(intensity, np.nan)
-        flags = [0] * len(ids)
-        shared = q.ndim == 1
-        if shared and _needs_no_repair(q, intensity):
-            rows = np.array(intensity, dtype=np.float64, order="C")
-            return cls._with_one_q(ids, q, rows, _known(sigma.copy()), flags, backend)
-        q_rows = [q if shared else q[i] for i in range(len(ids))]
-        return cls._from_rows(ids, q_rows, list(intensity), list(sigma), flags, backend)
+            errors = xp.full_like(rows, xp.nan)
+        else:
+            errors = _known(xp.array(sigma, dtype=np.float64, order=order))
+        if q.ndim == 1 and _needs_no_repair(q, rows):
+            return cls._with_one_q(ids, q, rows, errors, [0] * len(ids), backend)
+        if not rows.shape[1]:
+            nothing = [np.empty(0)] * len(ids)
+            return cls._from_rows(ids, nothing, nothing, nothing, [0] * len(ids), backend)
+        q_rows = xp.broadcast_to(xp.asarray(q, dtype=np.float64), rows.shape)
+        return cls(ids, *repair_rows(xp, q_rows, rows, errors), backend)
 
     @classmethod
     def from_samples(cls, samples: Sequence[Sample], backend: Backend) -> SampleBatch:

@@ -86,6 +86,22 @@ class Backend(Protocol):
         """Return `array` as a C-ordered NumPy array, once all launches before have ended."""
         ...
 
+    def adopt(self, array: Any) -> Array:
+        """Return an array of another library, on the backend's device, as one of its own.
+
+        Parameters
+        ----------
+        array
+            Has ``__dlpack__`` or ``__cuda_array_interface__``. It is not copied and must not be
+            written to; what its producer has launched before has ended when this returns.
+
+        Raises
+        ------
+        BackendError
+            If it is on another device.
+        """
+        ...
+
     def launch(
         self,
         kernel: CurveKernel,

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpusaxs.backends.base import BLOCK_POINTS, Array, IndexArray
 from gpusaxs.backends.supervision import supervision, worker_name
+from gpusaxs.errors import BackendError
 from gpusaxs.kernels.curve_kernel import CurveKernel, Role, scratch_shape
 
 CHUNK = 64
@@ -68,6 +69,14 @@ class NumpyBackend:
     def to_host(self, array: NDArray[Any]) -> NDArray[Any]:
         """See `Backend.to_host`."""
         return array
+
+    def adopt(self, array: Any) -> NDArray[Any]:
+        """See `Backend.adopt`: what is on a device is not copied to the host unasked."""
+        raise BackendError(
+            "Expected arrays in host memory for backend 'numpy'. Got one on a GPU. Give "
+            "backend='cuda', or copy it to the host first: cupy.asnumpy(array), or "
+            "tensor.cpu() in PyTorch."
+        )
 
     def synchronize(self) -> None:
         """Do nothing: a launch returns when it has ended."""

@@ -19,7 +19,7 @@ from gpusaxs.backends.cuda.launching import Launcher, numba_launcher
 from gpusaxs.backends.cuda.memory import DeviceMemory, PinnedPool, batch_bytes, scratch_bytes
 from gpusaxs.backends.numpy import widest_row
 from gpusaxs.backends.supervision import Direction, Supervision, supervision, worker_name
-from gpusaxs.errors import OutOfMemoryError
+from gpusaxs.errors import BackendError, OutOfMemoryError
 from gpusaxs.kernels.curve_kernel import CurveKernel
 
 LANES = 3
@@ -167,6 +167,28 @@ class CudaBackend:
             self._observed("device_to_host", array.nbytes, lane),
         ):
             return self._copiers[lane.device].download(array, lane.stream)
+
+    def adopt(self, array: Any) -> Array:
+        """See `Backend.adopt`.
+
+        DLPack goes first: PyTorch's ``__cuda_array_interface__`` does not say its stream.
+        """
+        has_dlpack = hasattr(array, "__dlpack__")
+        mine = self.xp.from_dlpack(array) if has_dlpack else self.xp.asarray(array)
+        device = mine.device
+        if self.devices != (device.id,):
+            numbers = ", ".join(map(str, self.devices))
+            raise BackendError(
+                f"Expected arrays on GPU {numbers}, the backend's. Got one on GPU {device.id}. "
+                f"Give backend='cuda:{device.id}', or copy it."
+            )
+        with device:
+            if has_dlpack or "stream" in array.__cuda_array_interface__:
+                # CuPy has made its current stream, or the host, wait for the producer.
+                self.xp.cuda.get_current_stream().synchronize()
+            else:
+                device.synchronize()
+        return mine
 
     @contextmanager
     def _observed(self, direction: Direction, nbytes: int, lane: Lane) -> Iterator[None]:

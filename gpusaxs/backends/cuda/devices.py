@@ -106,6 +106,14 @@ def devices(cupy: Any) -> list[Device]:
     return found
 
 
+def device_of_pointer(pointer: int) -> int:
+    """Return the number of the GPU to whose memory a pointer belongs."""
+    _, cupy = modules()
+    runtime = cupy.cuda.runtime
+    # An array without elements has no pointer.
+    return int(runtime.pointerGetAttributes(pointer).device if pointer else runtime.getDevice())
+
+
 def is_cuda(name: str) -> bool:
     """Whether a backend's name is one of GPUs."""
     return _NAME.fullmatch(name) is not None
