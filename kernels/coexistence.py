@@ -105,7 +105,7 @@ def assign_sure(case, explanation):  # type: ignore[no-untyped-def]
         phase = int(explanation[explain.PHASE + member])
         explain.assign(
             case.lines,
-            case.count,
+            case.size,
             member,
             known.positions[phase],
             known.reflections[phase],
@@ -125,7 +125,7 @@ def two_suffice(case, explanation):  # type: ignore[no-untyped-def]
         if explain.relation(explanation, other, member, known) > _RELATED:
             return True
     found = 0
-    for j in range(case.count):
+    for j in range(case.size):
         if 0.0 <= lines[bragg.ASSIGNED + member, j] <= 1.0:
             found += not explain.is_shared(lines, j, member, member + 1)
     return known.first_two[int(explanation[explain.PHASE + member])] and found == 2
@@ -136,7 +136,7 @@ def clear_own_lines(case, member, members):  # type: ignore[no-untyped-def]
     """Lines that one phase explains alone, doubtful peaks included that are significant."""
     lines = case.lines
     own = 0
-    for j in range(case.count):
+    for j in range(case.size):
         own += (
             lines[bragg.ASSIGNED + member, j] >= 0.0
             and not explain.is_shared(lines, j, member, members)
@@ -154,7 +154,7 @@ def add_phase(case, given, phase, unexplained, trial, beam, number):  # type: ig
 
     The phase explains three lines that the others do not, or two where `two_suffice`.
     """
-    lines, count, known = case.lines, case.count, case.known
+    lines, count, known = case.lines, case.size, case.known
     member = int(given[explain.COUNT])
     members = member + 1
     for other in range(member):
@@ -209,6 +209,6 @@ def clear_lines_left(case, explanation):  # type: ignore[no-untyped-def]
     assign_sure(case, explanation)
     members = int(explanation[explain.COUNT])
     left = 0
-    for j in range(case.count):
+    for j in range(case.size):
         left += is_left(case.lines, j, members) and case.lines[bragg.SIGNIFICANCE, j] > _CLEAR
     return left

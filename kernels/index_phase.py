@@ -77,7 +77,7 @@ def assign_all(case, explanation):  # type: ignore[no-untyped-def]
         phase = int(explanation[explain.PHASE + member])
         explain.assign_doubtful(
             case.lines,
-            case.count,
+            case.size,
             member,
             known.positions[phase],
             known.reflections[phase],
@@ -89,7 +89,7 @@ def assign_all(case, explanation):  # type: ignore[no-untyped-def]
 def give_owners(case, explanation):  # type: ignore[no-untyped-def]
     """Say which phase of an explanation explains each line best."""
     span = case.curve.q[case.curve.q.shape[0] - 1] - case.curve.q[0]
-    for j in range(case.count):
+    for j in range(case.size):
         explain.best_gain(case.lines, j, explanation, case.known.positions, span)
 
 
@@ -147,7 +147,7 @@ def explain_by_one(case, explanations, trial, scanned, change):  # type: ignore[
     be no lines of the phase, and the strongest and the lowest of the others are tried, once; then
     an offset of q.
     """
-    lines, count, known = case.lines, case.count, case.known
+    lines, count, known = case.lines, case.size, case.known
     n_known = known.prior.shape[0]
     for one in range(3 * n_known):
         explanations[one, explain.SCORE] = -math.inf
@@ -222,7 +222,7 @@ def explain_by_several(case, explanations, total, trial):  # type: ignore[no-unt
 @device_function
 def write_phase(case, row, candidate, sure, explanation, member):  # type: ignore[no-untyped-def]
     """Write a phase with its lattice parameter, and the reflections matched and missing."""
-    lines, count, known, curve = case.lines, case.count, case.known, case.curve
+    lines, count, known, curve = case.lines, case.size, case.known, case.curve
     phase = int(explanation[explain.PHASE + member])
     members = int(explanation[explain.COUNT])
     low, high = curve.q[0], curve.q[curve.q.shape[0] - 1]

@@ -73,14 +73,14 @@ class Known(NamedTuple):
 class Case(NamedTuple):
     """A curve whose phase is asked for.
 
-    lines : (LINE_ROWS, MAX_LINES) float64, see `bragg_lines`; the first `count` of them
+    lines : (LINE_ROWS, MAX_LINES) float64, see `bragg_lines`; the first `size` of them
     sure : how many of these are Bragg lines
     known, curve : what may be named, and where reflections are looked for
     limits : (LIMITS,) float64, see `bragg_lines`
     """
 
     lines: FloatArray
-    count: int
+    size: int
     sure: int
     known: Known
     curve: Curve
@@ -126,7 +126,7 @@ SAME_LATTICE = 5e-4
 @device_function
 def shift_lines(case, offset):  # type: ignore[no-untyped-def]
     """Take an offset of q from where the lines were measured."""
-    for j in range(case.count):
+    for j in range(case.size):
         case.lines[bragg.CENTRE, j] = case.lines[bragg.MEASURED, j] - offset
 
 
@@ -383,7 +383,7 @@ def fill_most(case):  # type: ignore[no-untyped-def]
     lines = case.lines
     span = case.curve.q[case.curve.q.shape[0] - 1] - case.curve.q[0]
     change = 0.0
-    for j in range(case.count):
+    for j in range(case.size):
         most = lines[bragg.RARITY, j] + match_gain(lines, j, lines[bragg.CENTRE, j], span)
         lines[bragg.MOST, j] = most
         change = max(change, most + UNEXPLAINED * lines[bragg.RARITY, j])
@@ -402,7 +402,7 @@ def at_most(case, phase, beta, information):  # type: ignore[no-untyped-def]
     """What a phase alone can score with the lines that are assigned to it, at most."""
     lines = case.lines
     total = case.known.prior[phase] + precision_cost(beta, information)
-    for j in range(case.count):
+    for j in range(case.size):
         if lines[bragg.ASSIGNED, j] >= 0.0:
             total += lines[bragg.MOST, j]
         elif lines[bragg.SURE, j] == 1.0:
@@ -445,7 +445,7 @@ def score(case, explanation, careful, unexplained, least):  # type: ignore[no-un
     times its rarity. The prior weights are in it. The lines are assigned already. Below `least`
     the sum is not carried on: what is left hardly raises it.
     """
-    lines, count, known = case.lines, case.count, case.known
+    lines, count, known = case.lines, case.size, case.known
     curve, limits = case.curve, case.limits
     low = curve.q[0]
     high = curve.q[curve.q.shape[0] - 1]

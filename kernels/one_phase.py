@@ -49,7 +49,7 @@ def first_two_suffice(case, phase):  # type: ignore[no-untyped-def]
     lowest = math.inf
     others = -math.inf
     found = 0
-    for j in range(case.count):
+    for j in range(case.size):
         rank = lines[bragg.ASSIGNED, j]
         if 0.0 <= rank <= 1.0 and lines[bragg.SIGNIFICANCE, j] > _BEYOND_DOUBT:
             found += 1
@@ -104,7 +104,7 @@ def best_lattice(case, phase, trial, best, strongest, lowest, least, change):  #
     none scores more than `least`. `change` is what one line more can change: a lattice that is
     fitted to its lines may explain another one.
     """
-    lines, count, sure, known = case.lines, case.count, case.sure, case.known
+    lines, count, sure, known = case.lines, case.size, case.sure, case.known
     best[explain.SCORE] = -math.inf
     best[explain.BETA] = math.nan
     best_matches = 0
@@ -183,10 +183,10 @@ def best_axes(case, phase, trial, scanned, best, strongest, lowest, least, chang
     if math.isnan(ratio):
         return
     place_reflections(planes, reflections, ratio, positions, order)
-    explain.assign(case.lines, case.count, 0, positions, reflections, best[explain.BETA])
-    beta, _, fitted, _, _ = fit_axes(case.lines, case.count, 0, planes, order)
+    explain.assign(case.lines, case.size, 0, positions, reflections, best[explain.BETA])
+    beta, _, fitted, _, _ = fit_axes(case.lines, case.size, 0, planes, order)
     if low <= fitted <= high:
         place_reflections(planes, reflections, fitted, positions, order)
         best[explain.BETA] = beta
-        explain.assign(case.lines, case.count, 0, positions, reflections, beta)
+        explain.assign(case.lines, case.size, 0, positions, reflections, beta)
         explain.score(case, best, False, explain.UNEXPLAINED, -math.inf)

@@ -35,7 +35,7 @@ def fit_both(lines, count, positions):  # type: ignore[no-untyped-def]
 @device_function
 def try_offset(case, phase, trial, best, beta, offset):  # type: ignore[no-untyped-def]
     """Put a lattice and offset in the place of the best ones if they explain the lines better."""
-    lines, count, known = case.lines, case.count, case.known
+    lines, count, known = case.lines, case.size, case.known
     positions = known.positions[phase]
     reflections = known.reflections[phase]
     explain.shift_lines(case, offset)
@@ -71,7 +71,7 @@ def best_with_offset(case, phase, trial, best, base):  # type: ignore[no-untyped
     first = min(known.candidates[phase], known.reflections[phase])
     best[explain.SCORE] = -math.inf
     best[explain.BETA] = math.nan
-    for other in range(case.count):
+    for other in range(case.size):
         if lines[bragg.SURE, other] == 0.0 or other == base:
             continue
         low, high = min(base, other), max(base, other)
