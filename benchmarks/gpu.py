@@ -41,7 +41,7 @@ from benchmarks.measure import Machine, machine, seconds
 from gpusaxs.archive.run import process_archive
 from gpusaxs.backends import Backend, cuda_problem, get_backend
 from gpusaxs.backends.numpy import available_cores
-from gpusaxs.batch import BLOCK_POINTS
+from gpusaxs.backends import BLOCK_POINTS
 
 Scope = Literal["kernels only", "from host arrays", "from file"]
 PIPELINE = "standard pipeline"
