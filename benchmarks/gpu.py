@@ -39,9 +39,8 @@ from benchmarks.least_cost import H200, PEAKS, SOME, Card, Costs, least_costs, p
 from benchmarks.markdown import table
 from benchmarks.measure import Machine, machine, seconds
 from gpusaxs.archive.run import process_archive
-from gpusaxs.backends import Backend, cuda_problem, get_backend
+from gpusaxs.backends import BLOCK_POINTS, Backend, cuda_problem, get_backend
 from gpusaxs.backends.numpy import available_cores
-from gpusaxs.backends import BLOCK_POINTS
 
 Scope = Literal["kernels only", "from host arrays", "from file"]
 PIPELINE = "standard pipeline"
