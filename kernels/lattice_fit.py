@@ -17,7 +17,7 @@ _SCATTER_STEP = 2.5
 _AGREE = 2.5
 # An offset of q is one beyond this many standard uncertainties, and below this share of the
 # lowest line's q.
-_OFFSET_SIGMAS = 4.0
+_OFFSET_SIGMAS = 3.0
 _LARGEST_OFFSET = 0.02
 
 
@@ -86,36 +86,35 @@ def agree(chi2, free):  # type: ignore[no-untyped-def]
 def fit_lattice(lines, count, member, members, positions, known_offset):  # type: ignore[no-untyped-def]
     """Fit 2 pi / lattice, and an offset of q where the lines need one.
 
-    The uncertainties of the centres are those of their fits. Where the lines disagree by more
-    than these say, an offset is tried from four lines on; where it does not settle it, all centres
-    scatter by a share of their FWHM, the least that does. Where an offset is known to be there,
-    the lines are shifted by it and both are fitted.
+    The uncertainties of the centres are those of their fits. An offset is taken from four lines on
+    where it is significant and the lines agree with it. Where they agree neither with it nor
+    without it, all centres scatter by a share of their FWHM, the least that makes them agree.
+    Where an offset is known to be there, the lines are shifted by it and both are fitted.
 
     Returns beta, its sigma, the offset and its sigma (NaN without one), and the reduced
     chi-squared of the lines about beta s by their own uncertainties (NaN for one line).
     """
-    beta, beta_sigma, _, _, chi2, n, lowest = straight_line(
-        lines, count, member, members, positions, 0.0, False
-    )
-    if n < 2:
-        return beta, beta_sigma, math.nan, math.nan, math.nan
-    reduced = chi2 / (n - 1)
-    step = 0
-    while not agree(chi2, n - 1.0) and step + 1 < _SCATTERS:
-        step += 1
-        beta, beta_sigma, _, _, chi2, _, _ = straight_line(
-            lines, count, member, members, positions, scatter_of(step), False
+    reduced = math.nan
+    beta = beta_sigma = math.nan
+    for step in range(_SCATTERS):
+        scatter = scatter_of(step)
+        beta, beta_sigma, _, _, chi2, n, lowest = straight_line(
+            lines, count, member, members, positions, scatter, False
         )
-    if n > 3:
-        needed = known_offset != 0.0
-        for less in range(_SCATTERS if needed else step):
-            slope, slope_sigma, offset, offset_sigma, chi2, _, _ = straight_line(
-                lines, count, member, members, positions, scatter_of(less), True
+        if n < 2:
+            break
+        if step == 0:
+            reduced = chi2 / (n - 1)
+        if n > 3:
+            slope, slope_sigma, offset, offset_sigma, chi2_with, _, _ = straight_line(
+                lines, count, member, members, positions, scatter, True
             )
             found = (
                 abs(offset) > _OFFSET_SIGMAS * offset_sigma
                 and abs(offset) < _LARGEST_OFFSET * lowest
             )
-            if agree(chi2, n - 2.0) and (found or needed):
+            if agree(chi2_with, n - 2.0) and (found or known_offset != 0.0):
                 return slope, slope_sigma, known_offset + offset, offset_sigma, reduced
+        if agree(chi2, n - 1.0):
+            break
     return beta, beta_sigma, math.nan, math.nan, reduced
