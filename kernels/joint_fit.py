@@ -215,8 +215,7 @@ def release_eta(n, workspace):  # type: ignore[no-untyped-def]
         pinned[ETA] = 0.0
         matrix = workspace[MATRIX : MATRIX + square]
         factor = workspace[FACTOR : FACTOR + square]
-        column = workspace[_STEP : _STEP + n]
-        invert(matrix, n, side, pinned, factor, column, workspace[COVARIANCE : COVARIANCE + square])
+        invert(matrix, n, side, pinned, factor, workspace[COVARIANCE : COVARIANCE + square])
         pinned[ETA] = kept
 
 
@@ -346,8 +345,6 @@ def fit_joint(  # type: ignore[no-untyped-def]
             break
     if status == codes.FIT_NOT_CONVERGED and expected < _NEARLY_CONVERGED * unit:
         status = codes.FIT_CONVERGED
-    if status != codes.FIT_SINGULAR and not invert(
-        matrix, n, side, pinned, factor, step, covariance
-    ):
+    if status != codes.FIT_SINGULAR and not invert(matrix, n, side, pinned, factor, covariance):
         status = codes.FIT_SINGULAR
     return status, objective, matrix[n * side + n]

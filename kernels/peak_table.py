@@ -25,7 +25,10 @@ STATUS = 18
 REMARKS = 19
 # 1.0 for a Bragg line; else a LINE_... code of `gpusaxs.kernels.status`.
 BRAGG = 20
-PEAK_COLUMNS = 21
+# What its fit itself says of the asymmetry, and the inverse variance of that; for `process_peak`.
+SHOWN = 21
+SHOWN_PRECISION = 22
+PEAK_COLUMNS = 23
 
 # A peak that the search has found, in a batch's `candidates` (curves, max_candidates,
 # CANDIDATE_COLUMNS): its INDEX, VALUE and PROMINENCE, the highest first, and its first REMARKS.

@@ -26,7 +26,6 @@ from gpusaxs.kernels.process_peak import is_drawn, lower_bound, profile_row
 from gpusaxs.kernels.select import median
 
 # Beside the shapes of `gpusaxs.kernels.profile_fit`.
-ASYMMETRIC = 3
 BEST = 4
 
 MOST_PEAKS = 64
@@ -388,7 +387,7 @@ def note_asymmetry(n, expected, precision, chi2, group, workspace, evidence):  #
     evidence[_PRECISION, group] = 0.0
     if known:
         value = workspace[last]
-        own = factor[last * side + last] * factor[last * side + last] - precision
+        own = 1.0 / factor[last * side + last] - precision
         slope = matrix[n * side + last] - precision * (expected - value)
         if own > 0.0:
             evidence[_VALUE, group] = value + slope / own
@@ -446,7 +445,7 @@ def refine_group(  # type: ignore[no-untyped-def]
         What the fit made least, and the number of its parameters without the asymmetry; NaN
         where there is no fit: then nothing was written.
     """
-    asymmetric = shape in (ASYMMETRIC, BEST)
+    asymmetric = shape in (profile_fit.ASYMMETRIC, BEST)
     released = turn != _SYMMETRIC
     with_satellites = turn in (_SYMMETRIC, _COMPLETE)
     first, points = order[_FIRST, group], order[_POINTS, group]
@@ -585,7 +584,7 @@ def refine(
         evidence[_VALUE, j] = 0.0
         evidence[_PRECISION, j] = 0.0
     rounds = 1
-    if shape in (ASYMMETRIC, BEST):
+    if shape in (profile_fit.ASYMMETRIC, BEST):
         rounds = _COMPLETE + 1 if satellites > 0 else _SHARED + 1
     precision = weighted = 0.0
     all_points = 0

@@ -14,7 +14,7 @@ _SHAPES = {
     "gaussian": profile_fit.GAUSSIAN,
     "lorentzian": profile_fit.LORENTZIAN,
     "pseudo_voigt": profile_fit.PSEUDO_VOIGT,
-    "asymmetric": kernel.ASYMMETRIC,
+    "asymmetric": profile_fit.ASYMMETRIC,
     "best": kernel.BEST,
 }
 

@@ -28,7 +28,7 @@ from gpusaxs.simulate import simulate
 STANDARD = Pipeline.load("standard")
 NAMES = list(STANDARD.numbers)
 RESULTS = ("samples", "peaks", "phases")
-PHASE_SETTINGS = ("phase.tolerance=0.003",)
+PHASE_SETTINGS = ("phase.tolerance=0.0015",)
 PHASE = STANDARD.with_settings(PHASE_SETTINGS)
 # A change of each stage, and what is computed of it with and without stored curves.
 FROM_FILTER = ["filter", "find_peak", "process_peak", "phase"]
@@ -39,7 +39,7 @@ CHANGES = {
     "filter.window=7": (FROM_FILTER, NAMES),
     "find_peak.prominence_noise=12.0": (FROM_FILTER, NAMES),
     "process_peak.shape=gaussian": (FROM_FILTER, NAMES),
-    "phase.tolerance=0.003": (["filter", "phase"], [*NAMES[:4], "phase"]),
+    "phase.tolerance=0.0015": (["filter", "phase"], [*NAMES[:4], "phase"]),
 }
 BOTH = pytest.mark.parametrize("source", ["plain", "curves"])
 UNFINISHED = {
@@ -248,7 +248,7 @@ def test_each_curve_is_told_of_once(stored, tmp_path):
 
 
 def test_more_changes_than_one_are_made_at_once(stored, whole, tmp_path):
-    settings = ("phase.tolerance=0.003", "find_peak.prominence_noise=12.0")
+    settings = ("phase.tolerance=0.0015", "find_peak.prominence_noise=12.0")
     told = told_again(stored / "curves", tmp_path / "run", STANDARD.with_settings(settings))
     assert told.words[0].startswith("changed: find_peak;")
     assert parts(tmp_path / "run") == parts(whole(*settings))
@@ -341,7 +341,7 @@ def stumbled(files, tmp_path_factory):
 
 
 @BOTH
-@pytest.mark.parametrize("setting", ["phase.tolerance=0.003", "find_peak.prominence_noise=12.0"])
+@pytest.mark.parametrize("setting", ["phase.tolerance=0.0015", "find_peak.prominence_noise=12.0"])
 def test_a_curve_that_did_not_come_to_its_end_starts_over_from_its_file(
     stumbled, whole, tmp_path, setting, source
 ):

@@ -161,7 +161,7 @@ STARTS = [row_of(*line) for line in LINES]
 @pytest.mark.parametrize("asymmetry", [-0.6, -0.3, 0.4])
 def test_asymmetric_lines_are_fitted_with_one_asymmetry(asymmetry):
     intensity = noisy(*LINES, asymmetry=asymmetry)
-    rows, _ = refined(intensity, STARTS, shape=kernel.ASYMMETRIC)
+    rows, _ = refined(intensity, STARTS, shape=profile_fit.ASYMMETRIC)
     straight, _ = refined(intensity, STARTS)
     for row, other, (centre, fwhm, height) in zip(rows, straight, LINES, strict=True):
         assert abs(row[table.ASYMMETRY] - asymmetry) < 4.0 * row[table.ASYMMETRY_SIGMA]
@@ -176,7 +176,7 @@ def test_asymmetric_lines_are_fitted_with_one_asymmetry(asymmetry):
 def test_what_an_asymmetric_line_leaves_over_is_no_peak():
     intensity = noisy(*LINES, sigma=0.5, asymmetry=0.6)
     left_over = row_of(0.645, 0.02, 12.0)
-    rows, _ = refined(intensity, [*STARTS, left_over], shape=kernel.ASYMMETRIC)
+    rows, _ = refined(intensity, [*STARTS, left_over], shape=profile_fit.ASYMMETRIC)
     np.testing.assert_allclose(rows[:, table.Q], [line[0] for line in LINES], atol=1e-3)
     np.testing.assert_allclose(rows[:, table.ASYMMETRY], 0.6, atol=0.1)
 
@@ -184,7 +184,7 @@ def test_what_an_asymmetric_line_leaves_over_is_no_peak():
 def test_a_faint_neighbour_of_an_asymmetric_line_stays_a_peak():
     neighbour = (0.677, 0.04, 40.0)
     intensity = noisy(*LINES, neighbour, sigma=0.5, asymmetry=0.4)
-    rows, _ = refined(intensity, [*STARTS, row_of(*neighbour)], shape=kernel.ASYMMETRIC)
+    rows, _ = refined(intensity, [*STARTS, row_of(*neighbour)], shape=profile_fit.ASYMMETRIC)
     assert len(rows) == 4
     errors = rows[:, [table.Q_SIGMA, table.FWHM_SIGMA, table.HEIGHT_SIGMA]]
     truth = np.array([*LINES, neighbour])
@@ -196,7 +196,7 @@ def test_symmetric_lines_stay_symmetric_and_a_faint_neighbour_stays_a_peak():
     neighbour = (0.68, 0.04, 30.0)
     intensity = noisy(*LINES, neighbour, sigma=0.5)
     starts = [*STARTS, row_of(*neighbour)]
-    rows, residual = refined(intensity, starts, shape=kernel.ASYMMETRIC)
+    rows, residual = refined(intensity, starts, shape=profile_fit.ASYMMETRIC)
     plain, expected = refined(intensity, starts)
     assert (rows[:, table.ASYMMETRY] == 0.0).all()
     assert np.isnan(rows[:, table.ASYMMETRY_SIGMA]).all()

@@ -59,7 +59,7 @@ def batch():
         ("noise", {"block": 4}, r"greater than or equal to 16"),
         ("find_peak", {"distance": 0.5}, r"greater than or equal to 1"),
         ("find_peak", {"height": "high"}, r"valid number"),
-        ("process_peak", {"shape": "voigt"}, r"'gaussian', 'lorentzian' or 'pseudo_voigt'"),
+        ("process_peak", {"shape": "voigt"}, r"'pseudo_voigt' or 'asymmetric'"),
         ("process_peak", {"window": 0.1}, r"greater than 0.5"),
         ("phase", {"phases": ("lamellar", "gyroid")}, r"expected phases out of lamellar, hexag"),
         ("phase", {"tolerance": 0.5}, r"less than or equal to 0.013"),
