@@ -17,14 +17,17 @@ def smooth_into(values, half, smoothed):  # type: ignore[no-untyped-def]
     points = values.shape[0]
     reach = min(half, (points - 1) // 2)
     inside = smoothed[reach : points - reach]
-    inside[:] = 0.0
-    for offset in range(2 * reach + 1):
-        shifted = values[offset : offset + points - 2 * reach]
-        for i in range(inside.shape[0]):
-            inside[i] += shifted[i]
-    count = 2 * reach + 1
+    middle = values[reach : points - reach]
     for i in range(inside.shape[0]):
-        inside[i] /= count
+        inside[i] = middle[i]
+    for offset in range(reach):
+        before = values[offset : offset + points - 2 * reach]
+        behind = values[2 * reach - offset : points - offset]
+        for i in range(inside.shape[0]):
+            inside[i] += before[i] + behind[i]
+    share = 1.0 / (2 * reach + 1)
+    for i in range(inside.shape[0]):
+        inside[i] *= share
     left = 0.0
     right = 0.0
     for i in range(reach):
