@@ -19,6 +19,7 @@ from gpusaxs.kernels.curve_kernel import (
     Shared,
     curve_kernel,
     device_function,
+    inlined_function,
 )
 from gpusaxs.kernels.process_peak import half_width
 from gpusaxs.kernels.shoulders import strongest_shoulder
@@ -74,7 +75,7 @@ MarkScratch = Annotated[NDArray[np.int8], ScratchOf(dtype="int8")]
 """(points,) int8 working memory."""
 
 
-@device_function
+@inlined_function
 def accepts(conditions, condition, value):  # type: ignore[no-untyped-def]
     """Whether a value lies within the limits of a condition."""
     return conditions[condition, 0] <= value <= conditions[condition, 1]
@@ -309,7 +310,7 @@ def room_for(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach)
     return room
 
 
-@device_function
+@inlined_function
 def exceeds(value, share, noise):  # type: ignore[no-untyped-def]
     """Whether a value is at least `share` times the noise; -inf asks for nothing."""
     return (value >= share * noise) | (share == -math.inf)
@@ -367,7 +368,7 @@ def block_extremes(values, tops, lows):  # type: ignore[no-untyped-def]
         lows[block] = min(low0, low1, low2, low3)
 
 
-@device_function
+@inlined_function
 def is_small(values, peak, first, last, least):  # type: ignore[no-untyped-def]
     """Whether a nearby higher point says that the prominence of a maximum is below `least`."""
     top = values[peak]
@@ -466,31 +467,29 @@ def insert_candidate(candidates, count, index, value, prominence, remarks):  # t
     return min(count + 1, room)
 
 
-@device_function
+@inlined_function
 def least_prominence(conditions, noise):  # type: ignore[no-untyped-def]
     """Lowest prominence that is accepted where the noise is this."""
     return max(conditions[PROMINENCE, 0], conditions[PROMINENCE_NOISE, 0] * noise)
 
 
-@device_function
-def is_wanted(values, noise, first, last, conditions):  # type: ignore[no-untyped-def]
-    """Whether a maximum, flat from its first to its last point, is what the conditions ask for.
+@inlined_function
+def has_shape(values, first, last, conditions):  # type: ignore[no-untyped-def]
+    """Whether the top of a maximum is as long, and as far above its neighbours, as is asked for.
 
-    Those on its prominence and on its width are left out.
+    first, last : the ends of the top; the same point where it is not flat
     """
     peak = (first + last) // 2
     left = values[peak] - values[peak - 1]
     right = values[peak] - values[peak + 1]
     return (
         accepts(conditions, PLATEAU_SIZE, last - first + 1)
-        and accepts(conditions, HEIGHT, values[peak])
-        and exceeds(values[peak], conditions[HEIGHT_NOISE, 0], noise[peak])
         and conditions[THRESHOLD, 0] <= min(left, right)
         and max(left, right) <= conditions[THRESHOLD, 1]
     )
 
 
-@device_function
+@inlined_function
 def accepted_prominence(  # type: ignore[no-untyped-def]
     q,
     values,
@@ -540,38 +539,17 @@ def accepted_prominence(  # type: ignore[no-untyped-def]
 
 
 @device_function
-def keep_waiting(  # type: ignore[no-untyped-def]
-    q,
-    values,
-    noise,
-    start,
-    conditions,
-    exclusion,
-    satellite,
-    reach,
-    peaks,
-    n_peaks,
-    candidates,
-    waiting,
-):
-    """Keep those behind the first candidate that are maxima still; return their number.
+def keep_waiting(values, start, candidates, waiting):  # type: ignore[no-untyped-def]
+    """Put those behind the first candidate in order, highest first as they are now; their number.
 
-    What a processed peak has moved, or what lies on a hump, is left to a search of the curve.
+    Those that lie no longer inside the curve are left out.
     """
     count = 0
     for j in range(1, waiting):
         index = int(candidates[j, table.INDEX])
         prominence = candidates[j, table.PROMINENCE]
-        peak = index - start
-        value = values[peak]
-        if (
-            values[peak - 1] < value
-            and values[peak + 1] < value
-            and is_wanted(values, noise, peak, peak, conditions)
-            and room_for(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach)
-            == math.inf
-        ):
-            count = insert_candidate(candidates, count, index, value, prominence, 0)
+        if 0 < index - start < values.shape[0] - 1:
+            count = insert_candidate(candidates, count, index, values[index - start], prominence, 0)
     return count
 
 
@@ -584,7 +562,7 @@ def drop_first(candidates, count):  # type: ignore[no-untyped-def]
     return count - 1
 
 
-@device_function
+@inlined_function
 def search_curve(  # type: ignore[no-untyped-def]
     q,
     values,
@@ -623,9 +601,11 @@ def search_curve(  # type: ignore[no-untyped-def]
         ahead = first + 1
         while ahead < values.shape[0] - 1 and values[ahead] == value:
             ahead += 1
-        if not (values[ahead] < value and is_wanted(values, noise, first, ahead - 1, conditions)):
+        if not (values[ahead] < value and has_shape(values, first, ahead - 1, conditions)):
             continue
         peak = (first + ahead - 1) // 2
+        if not exceeds(value, conditions[HEIGHT_NOISE, 0], noise[peak]):
+            continue
         if not spaced:
             low, high = span_of(values, peak, wlen)
             if is_small(values, peak, low, high, least_prominence(conditions, noise[peak])):
@@ -737,43 +717,53 @@ def find_peak(
         and n_candidates[0] > 1
         and n_peaks > 0
         and candidates[0, table.INDEX] == peaks[n_peaks - 1, table.INDEX]
+        and wlen < 2
+        and conditions[PROMINENCE, 1] == math.inf
+        and conditions[WIDTH, 0] == -math.inf
+        and conditions[WIDTH, 1] == math.inf
+        and resolution == 0.0
+        and relative_resolution == 0.0
     ):
-        count = keep_waiting(
-            q,
-            values,
-            noise,
-            start,
-            conditions,
-            exclusion,
-            satellite,
-            reach,
-            peaks,
-            n_peaks,
-            candidates,
-            n_candidates[0],
-        )
-        if count > 0:
-            block_extremes(values, tops, lows)
-        while count > 0:
-            prominence = accepted_prominence(
-                q,
-                values,
-                noise,
-                tops,
-                lows,
-                int(candidates[0, table.INDEX]) - start,
-                math.inf,
-                conditions,
-                wlen,
-                rel_height,
-                growth,
-                resolution,
-                relative_resolution,
-            )
-            candidates[0, table.PROMINENCE] = prominence
-            if not math.isnan(prominence):
+        count = keep_waiting(values, start, candidates, n_candidates[0])
+    while count > 0:
+        peak = int(candidates[0, table.INDEX]) - start
+        value = values[peak]
+        # One that a processed peak has moved, or that lies on a hump, is left to the search.
+        if (
+            values[peak - 1] < value
+            and values[peak + 1] < value
+            and has_shape(values, peak, peak, conditions)
+            and accepts(conditions, HEIGHT, value)
+            and exceeds(value, conditions[HEIGHT_NOISE, 0], noise[peak])
+            and room_for(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach)
+            == math.inf
+        ):
+            least = least_prominence(conditions, noise[peak])
+            prominence, cut_off = local_prominence(values, peak, least, growth)
+            if prominence < _CLEAR * least:
+                block_extremes(values, tops, lows)
+                prominence = accepted_prominence(
+                    q,
+                    values,
+                    noise,
+                    tops,
+                    lows,
+                    peak,
+                    math.inf,
+                    conditions,
+                    wlen,
+                    rel_height,
+                    growth,
+                    resolution,
+                    relative_resolution,
+                )
+                if prominence >= least:
+                    prominence, _, cut_off = appearance(q, values, peak, prominence, least, growth)
+            if prominence >= least:
+                candidates[0, table.PROMINENCE] = prominence
+                candidates[0, table.FOUND_AS] = codes.PEAK_AT_EDGE if cut_off else 0
                 break
-            count = drop_first(candidates, count)
+        count = drop_first(candidates, count)
     if count == 0:
         count = search_curve(
             q,
@@ -800,14 +790,14 @@ def find_peak(
             lows,
             room,
         )
-    if count > 0:
-        peak = int(candidates[0, table.INDEX]) - start
-        least = least_prominence(conditions, noise[peak])
-        prominence, _, cut_off = appearance(
-            q, values, peak, candidates[0, table.PROMINENCE], least, growth
-        )
-        candidates[0, table.PROMINENCE] = prominence
-        candidates[0, table.FOUND_AS] = codes.PEAK_AT_EDGE if cut_off else 0
+        if count > 0:
+            peak = int(candidates[0, table.INDEX]) - start
+            least = least_prominence(conditions, noise[peak])
+            prominence, _, cut_off = appearance(
+                q, values, peak, candidates[0, table.PROMINENCE], least, growth
+            )
+            candidates[0, table.PROMINENCE] = prominence
+            candidates[0, table.FOUND_AS] = codes.PEAK_AT_EDGE if cut_off else 0
     if count == 0 and n_peaks > 0 and shoulder_noise < math.inf:
         shoulder, height = strongest_shoulder(
             q,
