@@ -712,6 +712,8 @@ def find_peak(
         prominence that it shows from nearby, and its remarks; the others wait for their turn.
     """
     count = 0
+    # A prominence seen from nearby, as those that wait have it, says nothing of a window, a width
+    # or a highest prominence that is asked for.
     if (
         not again
         and n_candidates[0] > 1
