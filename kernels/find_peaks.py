@@ -19,6 +19,7 @@ from gpusaxs.kernels.curve_kernel import (
     Shared,
     curve_kernel,
     device_function,
+    inlined_function,
 )
 from gpusaxs.kernels.process_peak import half_width
 from gpusaxs.kernels.shoulders import strongest_shoulder
@@ -74,7 +75,7 @@ MarkScratch = Annotated[NDArray[np.int8], ScratchOf(dtype="int8")]
 """(points,) int8 working memory."""
 
 
-@device_function
+@inlined_function
 def accepts(conditions, condition, value):  # type: ignore[no-untyped-def]
     """Whether a value lies within the limits of a condition."""
     return conditions[condition, 0] <= value <= conditions[condition, 1]
@@ -309,7 +310,7 @@ def room_for(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach)
     return room
 
 
-@device_function
+@inlined_function
 def exceeds(value, share, noise):  # type: ignore[no-untyped-def]
     """Whether a value is at least `share` times the noise; -inf asks for nothing."""
     return (value >= share * noise) | (share == -math.inf)
@@ -367,7 +368,7 @@ def block_extremes(values, tops, lows):  # type: ignore[no-untyped-def]
         lows[block] = min(low0, low1, low2, low3)
 
 
-@device_function
+@inlined_function
 def is_small(values, peak, first, last, least):  # type: ignore[no-untyped-def]
     """Whether a nearby higher point says that the prominence of a maximum is below `least`."""
     top = values[peak]
@@ -466,6 +467,191 @@ def insert_candidate(candidates, count, index, value, prominence, remarks):  # t
     return min(count + 1, room)
 
 
+@inlined_function
+def least_prominence(conditions, noise):  # type: ignore[no-untyped-def]
+    """Lowest prominence that is accepted where the noise is this."""
+    return max(conditions[PROMINENCE, 0], conditions[PROMINENCE_NOISE, 0] * noise)
+
+
+@inlined_function
+def has_shape(values, first, last, conditions):  # type: ignore[no-untyped-def]
+    """Whether the top of a maximum is as long, and as far above its neighbours, as is asked for.
+
+    first, last : the ends of the top; the same point where it is not flat
+    """
+    peak = (first + last) // 2
+    left = values[peak] - values[peak - 1]
+    right = values[peak] - values[peak + 1]
+    return (
+        accepts(conditions, PLATEAU_SIZE, last - first + 1)
+        and conditions[THRESHOLD, 0] <= min(left, right)
+        and max(left, right) <= conditions[THRESHOLD, 1]
+    )
+
+
+@inlined_function
+def accepted_prominence(  # type: ignore[no-untyped-def]
+    q,
+    values,
+    noise,
+    tops,
+    lows,
+    peak,
+    room,
+    conditions,
+    wlen,
+    rel_height,
+    growth,
+    resolution,
+    relative_resolution,
+):
+    """Prominence of a maximum, NaN where that or its width are not accepted.
+
+    room : 1/nm, the FWHM that it has to stay below; infinite for any
+    tops, lows : see `block_extremes`
+    """
+    value = values[peak]
+    first, last = span_of(values, peak, wlen)
+    least = least_prominence(conditions, noise[peak])
+    left = base_before(values, tops, lows, peak, first)
+    if value - left < least:
+        return math.nan
+    # How far the other side falls below the known one does not matter.
+    right = base_after(values, tops, lows, peak, last, left)
+    prominence = value - max(left, right)
+    share = conditions[PROMINENCE_NOISE, 0]
+    if not (
+        accepts(conditions, PROMINENCE, prominence) and exceeds(prominence, share, noise[peak])
+    ):
+        return math.nan
+    if conditions[WIDTH, 0] > -math.inf or conditions[WIDTH, 1] < math.inf:
+        _, left_base, right_base = prominence_of(values, peak, wlen)
+        width, _, _, _ = width_of(values, peak, prominence, left_base, right_base, rel_height)
+        if not accepts(conditions, WIDTH, width):
+            return math.nan
+    narrowest = math.hypot(resolution, relative_resolution * q[peak])
+    if narrowest > 0.0 or room < math.inf:
+        _, fwhm, _ = appearance(q, values, peak, prominence, least, growth)
+        on_hump = room < math.inf and not fwhm <= room
+        if fwhm < _SEEMS * narrowest or on_hump:
+            return math.nan
+    return prominence
+
+
+@device_function
+def keep_waiting(values, start, candidates, waiting):  # type: ignore[no-untyped-def]
+    """Put those behind the first candidate in order, highest first as they are now; their number.
+
+    Those that lie no longer inside the curve are left out.
+    """
+    count = 0
+    for j in range(1, waiting):
+        index = int(candidates[j, table.INDEX])
+        prominence = candidates[j, table.PROMINENCE]
+        if 0 < index - start < values.shape[0] - 1:
+            count = insert_candidate(candidates, count, index, values[index - start], prominence, 0)
+    return count
+
+
+@device_function
+def drop_first(candidates, count):  # type: ignore[no-untyped-def]
+    """Take the first candidate away; return how many are left."""
+    for j in range(1, count):
+        for column in range(table.CANDIDATE_COLUMNS):
+            candidates[j - 1, column] = candidates[j, column]
+    return count - 1
+
+
+@inlined_function
+def search_curve(  # type: ignore[no-untyped-def]
+    q,
+    values,
+    noise,
+    start,
+    conditions,
+    wlen,
+    rel_height,
+    growth,
+    exclusion,
+    satellite,
+    reach,
+    again,
+    resolution,
+    relative_resolution,
+    peaks,
+    n_peaks,
+    candidates,
+    marks,
+    found,
+    order,
+    tops,
+    lows,
+    room,
+):
+    """Write the highest maxima of a curve that are peaks to the candidates; return their number.
+
+    The arguments are those of `find_peak`.
+    """
+    spaced = conditions[DISTANCE, 0] > 1.0
+    maxima = starts_of_maxima(values, noise, conditions, marks, found)
+    number = 0
+    for j in range(maxima):
+        first = found[j]
+        value = values[first]
+        ahead = first + 1
+        while ahead < values.shape[0] - 1 and values[ahead] == value:
+            ahead += 1
+        if not (values[ahead] < value and has_shape(values, first, ahead - 1, conditions)):
+            continue
+        peak = (first + ahead - 1) // 2
+        if not exceeds(value, conditions[HEIGHT_NOISE, 0], noise[peak]):
+            continue
+        if not spaced:
+            low, high = span_of(values, peak, wlen)
+            if is_small(values, peak, low, high, least_prominence(conditions, noise[peak])):
+                continue
+        room[peak] = math.inf
+        if not again:
+            room[peak] = room_for(
+                q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach
+            )
+        if room[peak] > 0.0:
+            found[number] = peak
+            number += 1
+    if spaced:
+        number = drop_neighbours(values, found, number, conditions[DISTANCE, 0], order, tops)
+    if number > 0:
+        block_extremes(values, tops, lows)
+    count = 0
+    for j in range(number):
+        peak = found[j]
+        value = values[peak]
+        if count == candidates.shape[0] and value <= candidates[count - 1, table.VALUE]:
+            continue
+        if spaced:
+            first, last = span_of(values, peak, wlen)
+            if is_small(values, peak, first, last, least_prominence(conditions, noise[peak])):
+                continue
+        prominence = accepted_prominence(
+            q,
+            values,
+            noise,
+            tops,
+            lows,
+            peak,
+            room[peak],
+            conditions,
+            wlen,
+            rel_height,
+            growth,
+            resolution,
+            relative_resolution,
+        )
+        if not math.isnan(prominence):
+            count = insert_candidate(candidates, count, peak + start, value, prominence, 0)
+    return count
+
+
 @curve_kernel
 def find_peak(
     q: Row,
@@ -505,6 +691,10 @@ def find_peak(
     height and prominence. The order of the tests is another, cheap ones first, and no prominence
     is followed further than its test needs. Where no maximum is left, shoulders are looked for.
 
+    Where the first candidate of the last search has been processed, the curve is not searched:
+    the highest of the others that is a maximum still comes next, as long as there is one. What a
+    processed peak has hidden is found in the search that follows.
+
     q : (points,) float64, 1/nm
     values, noise : (points,) float64, the curve's own unit: what is searched
     residual, sigma : (points,) float64, the curve's own unit: what the fits leave
@@ -521,85 +711,95 @@ def find_peak(
         ones the first first; the lowest are left out where there is no room. The first has the
         prominence that it shows from nearby, and its remarks; the others wait for their turn.
     """
-    spaced = conditions[DISTANCE, 0] > 1.0
-    share = conditions[PROMINENCE_NOISE, 0]
-    maxima = starts_of_maxima(values, noise, conditions, marks, found)
-    number = 0
-    for j in range(maxima):
-        first = found[j]
-        value = values[first]
-        ahead = first + 1
-        while ahead < values.shape[0] - 1 and values[ahead] == value:
-            ahead += 1
-        if not values[ahead] < value:
-            continue
-        peak = (first + ahead - 1) // 2
-        left = value - values[peak - 1]
-        right = value - values[peak + 1]
-        if (
-            accepts(conditions, PLATEAU_SIZE, ahead - first)
-            and exceeds(value, conditions[HEIGHT_NOISE, 0], noise[peak])
-            and conditions[THRESHOLD, 0] <= min(left, right)
-            and max(left, right) <= conditions[THRESHOLD, 1]
-        ):
-            if not spaced:
-                low, high = span_of(values, peak, wlen)
-                least = max(conditions[PROMINENCE, 0], share * noise[peak])
-                if is_small(values, peak, low, high, least):
-                    continue
-            room[peak] = math.inf
-            if not again:
-                room[peak] = room_for(
-                    q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach
-                )
-            if room[peak] > 0.0:
-                found[number] = peak
-                number += 1
-    if spaced:
-        number = drop_neighbours(values, found, number, conditions[DISTANCE, 0], order, tops)
-    if number > 0:
-        block_extremes(values, tops, lows)
-    with_width = conditions[WIDTH, 0] > -math.inf or conditions[WIDTH, 1] < math.inf
     count = 0
-    for j in range(number):
-        peak = found[j]
-        value = values[peak]
-        if count == candidates.shape[0] and value <= candidates[count - 1, table.VALUE]:
-            continue
-        first, last = span_of(values, peak, wlen)
-        least = max(conditions[PROMINENCE, 0], share * noise[peak])
-        if spaced and is_small(values, peak, first, last, least):
-            continue
-        left = base_before(values, tops, lows, peak, first)
-        if value - left < least:
-            continue
-        # How far the other side falls below the known one does not matter.
-        right = base_after(values, tops, lows, peak, last, left)
-        prominence = value - max(left, right)
-        if not (
-            accepts(conditions, PROMINENCE, prominence) and exceeds(prominence, share, noise[peak])
-        ):
-            continue
-        if with_width:
-            _, left_base, right_base = prominence_of(values, peak, wlen)
-            width, _, _, _ = width_of(values, peak, prominence, left_base, right_base, rel_height)
-            if not accepts(conditions, WIDTH, width):
-                continue
-        narrowest = math.hypot(resolution, relative_resolution * q[peak])
-        if narrowest > 0.0 or room[peak] < math.inf:
-            _, fwhm, _ = appearance(q, values, peak, prominence, least, growth)
-            on_hump = room[peak] < math.inf and not fwhm <= room[peak]
-            if fwhm < _SEEMS * narrowest or on_hump:
-                continue
-        count = insert_candidate(candidates, count, peak + start, value, prominence, 0)
-    if count > 0:
+    # A prominence seen from nearby, as those that wait have it, says nothing of a window, a width
+    # or a highest prominence that is asked for.
+    if (
+        not again
+        and n_candidates[0] > 1
+        and n_peaks > 0
+        and candidates[0, table.INDEX] == peaks[n_peaks - 1, table.INDEX]
+        and wlen < 2
+        and conditions[PROMINENCE, 1] == math.inf
+        and conditions[WIDTH, 0] == -math.inf
+        and conditions[WIDTH, 1] == math.inf
+        and resolution == 0.0
+        and relative_resolution == 0.0
+    ):
+        count = keep_waiting(values, start, candidates, n_candidates[0])
+    while count > 0:
         peak = int(candidates[0, table.INDEX]) - start
-        least = max(conditions[PROMINENCE, 0], share * noise[peak])
-        prominence, _, cut_off = appearance(
-            q, values, peak, candidates[0, table.PROMINENCE], least, growth
+        value = values[peak]
+        # One that a processed peak has moved, or that lies on a hump, is left to the search.
+        if (
+            values[peak - 1] < value
+            and values[peak + 1] < value
+            and has_shape(values, peak, peak, conditions)
+            and accepts(conditions, HEIGHT, value)
+            and exceeds(value, conditions[HEIGHT_NOISE, 0], noise[peak])
+            and room_for(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach)
+            == math.inf
+        ):
+            least = least_prominence(conditions, noise[peak])
+            prominence, cut_off = local_prominence(values, peak, least, growth)
+            if prominence < _CLEAR * least:
+                block_extremes(values, tops, lows)
+                prominence = accepted_prominence(
+                    q,
+                    values,
+                    noise,
+                    tops,
+                    lows,
+                    peak,
+                    math.inf,
+                    conditions,
+                    wlen,
+                    rel_height,
+                    growth,
+                    resolution,
+                    relative_resolution,
+                )
+                if prominence >= least:
+                    prominence, _, cut_off = appearance(q, values, peak, prominence, least, growth)
+            if prominence >= least:
+                candidates[0, table.PROMINENCE] = prominence
+                candidates[0, table.FOUND_AS] = codes.PEAK_AT_EDGE if cut_off else 0
+                break
+        count = drop_first(candidates, count)
+    if count == 0:
+        count = search_curve(
+            q,
+            values,
+            noise,
+            start,
+            conditions,
+            wlen,
+            rel_height,
+            growth,
+            exclusion,
+            satellite,
+            reach,
+            again,
+            resolution,
+            relative_resolution,
+            peaks,
+            n_peaks,
+            candidates,
+            marks,
+            found,
+            order,
+            tops,
+            lows,
+            room,
         )
-        candidates[0, table.PROMINENCE] = prominence
-        candidates[0, table.FOUND_AS] = codes.PEAK_AT_EDGE if cut_off else 0
+        if count > 0:
+            peak = int(candidates[0, table.INDEX]) - start
+            least = least_prominence(conditions, noise[peak])
+            prominence, _, cut_off = appearance(
+                q, values, peak, candidates[0, table.PROMINENCE], least, growth
+            )
+            candidates[0, table.PROMINENCE] = prominence
+            candidates[0, table.FOUND_AS] = codes.PEAK_AT_EDGE if cut_off else 0
     if count == 0 and n_peaks > 0 and shoulder_noise < math.inf:
         shoulder, height = strongest_shoulder(
             q,

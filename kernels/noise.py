@@ -33,25 +33,29 @@ _SPARSE = 0.25
 
 @device_function
 def fourth_difference(values, i, lag):  # type: ignore[no-untyped-def]
-    """Second difference taken twice, about point i; it passes noise and stops smooth structure."""
+    """Second difference taken twice, of the five values `lag` apart from the i-th on.
+
+    It passes noise and stops smooth structure.
+    """
     return (
-        values[i - 2 * lag]
-        - 4.0 * values[i - lag]
-        + 6.0 * values[i]
+        values[i]
         - 4.0 * values[i + lag]
-        + values[i + 2 * lag]
+        + 6.0 * values[i + 2 * lag]
+        - 4.0 * values[i + 3 * lag]
+        + values[i + 4 * lag]
     )
 
 
 @device_function
-def difference_variance(sigma, i, lag):  # type: ignore[no-untyped-def]
-    """Variance of the fourth difference, from the standard uncertainty of the points."""
-    a = sigma[i - 2 * lag]
-    b = sigma[i - lag]
-    c = sigma[i]
-    d = sigma[i + lag]
-    e = sigma[i + 2 * lag]
-    return a * a + 16.0 * b * b + 36.0 * c * c + 16.0 * d * d + e * e
+def difference_variance(variances, i, lag):  # type: ignore[no-untyped-def]
+    """Variance of the fourth difference, from those of the values."""
+    return (
+        variances[i]
+        + 16.0 * variances[i + lag]
+        + 36.0 * variances[i + 2 * lag]
+        + 16.0 * variances[i + 3 * lag]
+        + variances[i + 4 * lag]
+    )
 
 
 @device_function
@@ -66,7 +70,15 @@ def is_sparse(intensity, first, last):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def noise_ratio(intensity, sigma, first, last, work):  # type: ignore[no-untyped-def]
+def squares_over_variance(values, variances, lag, stride, count, work):  # type: ignore[no-untyped-def]
+    """Write squared fourth differences over their variance, one every `stride` points."""
+    for j in range(count):
+        difference = fourth_difference(values, stride * j, lag)
+        work[j] = difference * difference / difference_variance(variances, stride * j, lag)
+
+
+@device_function
+def noise_ratio(intensity, variances, first, last, work):  # type: ignore[no-untyped-def]
     """Robust noise over what sigma says, on every other point from first to last; NaN without any.
 
     work : (points,) float64
@@ -74,40 +86,39 @@ def noise_ratio(intensity, sigma, first, last, work):  # type: ignore[no-untyped
     points = intensity.shape[0]
     begin = max(first, 2)
     count = max(0, (min(last, points - 2) - begin + 1) // 2)
-    for j in range(count):
-        i = begin + 2 * j
-        difference = fourth_difference(intensity, i, 1)
-        work[j] = difference * difference / difference_variance(sigma, i, 1)
+    squares_over_variance(intensity[begin - 2 :], variances[begin - 2 :], 1, 2, count, work)
     # The root of the median is the median of the roots.
     return math.sqrt(median(work, count)) / _NORMAL if count > 0 else math.nan
 
 
 @device_function
-def noise_ratio_of_sums(intensity, sigma, start, work):  # type: ignore[no-untyped-def]
+def sum_neighbours(values, sums):  # type: ignore[no-untyped-def]
+    """Write the sum of each point and the next two; sums : (points - 2,)."""
+    one, two, three = values[: sums.shape[0]], values[1:], values[2:]
+    for i in range(sums.shape[0]):
+        sums[i] = one[i] + two[i] + three[i]
+
+
+@device_function
+def noise_ratio_of_sums(intensity, variances, start, work, sums, variances_of_sums):  # type: ignore[no-untyped-def]
     """Robust noise over what sigma says of independent points, of sums of `_SUM` neighbours.
 
     NaN for a curve that is too short to say it. Every fourth is taken, the same ones wherever the
     curve is cut off; `start` points are, before its first.
 
-    work : (points,) float64
+    work, sums, variances_of_sums : (points,) float64
     """
     points = intensity.shape[0]
     reach = 2 * _SUM + _SUM // 2
     begin = reach + (-(start + reach) & 3)
     count = max(0, (points - reach - begin + 3) // 4)
-    for j in range(count):
-        i = begin + 4 * j
-        difference = (
-            fourth_difference(intensity, i - 1, _SUM)
-            + fourth_difference(intensity, i, _SUM)
-            + fourth_difference(intensity, i + 1, _SUM)
-        )
-        work[j] = (difference * difference) / (
-            difference_variance(sigma, i - 1, _SUM)
-            + difference_variance(sigma, i, _SUM)
-            + difference_variance(sigma, i + 1, _SUM)
-        )
-    return math.sqrt(median(work, count)) / _NORMAL if count >= _LEAST_SUMS else math.nan
+    if count < _LEAST_SUMS:
+        return math.nan
+    sum_neighbours(intensity, sums[: points - 2])
+    sum_neighbours(variances, variances_of_sums[: points - 2])
+    first = begin - reach
+    squares_over_variance(sums[first:], variances_of_sums[first:], _SUM, 4, count, work)
+    return math.sqrt(median(work, count)) / _NORMAL
 
 
 @device_function
@@ -175,12 +186,13 @@ def estimate(intensity, start, block, values, work, row):  # type: ignore[no-unt
     for b in range(blocks):
         first = block_edge(b, blocks, cut, block, points)
         last = block_edge(b + 1, blocks, cut, block, points)
-        count = 0
+        begin = max(first, 2)
+        count = max(0, min(last, points - 2) - begin)
+        from_begin = intensity[begin - 2 :]
         square = 0.0
-        for i in range(max(first, 2), min(last, points - 2)):
-            work[count] = abs(fourth_difference(intensity, i, 1)) / math.sqrt(_GAIN)
-            square += work[count] * work[count]
-            count += 1
+        for i in range(count):
+            work[i] = abs(fourth_difference(from_begin, i, 1)) / math.sqrt(_GAIN)
+            square += work[i] * work[i]
         if count == 0:
             values[b] = 0.0
         elif is_sparse(intensity, first, last):
@@ -211,6 +223,7 @@ def noise(
     work: Scratch,
     values: Scratch,
     row: Scratch,
+    variance: Scratch,
 ) -> None:
     """Complete and check sigma against the robust fourth difference of the curve, in place.
 
@@ -235,15 +248,17 @@ def noise(
         for i in range(points):
             if not sigma[i] > 0.0:
                 sigma[i] = row[i]
+    for i in range(points):
+        variance[i] = sigma[i] * sigma[i]
+    of_sums = noise_ratio_of_sums(intensity, variance, start, work, values, row)
     for b in range(blocks):
         first = block_edge(b, blocks, cut, block, points)
         last = block_edge(b + 1, blocks, cut, block, points)
         # Few counts are no reason to trust sigma less.
         values[b] = 1.0
         if not is_sparse(intensity, first, last):
-            values[b] = noise_ratio(intensity, sigma, first, last, work)
+            values[b] = noise_ratio(intensity, variance, first, last, work)
         row[b] = values[b]
-    of_sums = noise_ratio_of_sums(intensity, sigma, start, work)
     ratio = ratio_of_neighbours(median(row, blocks), of_sums, 2 * unknown < points)
     if math.isnan(ratio) or 1.0 / tolerance < ratio < tolerance:
         ratio = 1.0

@@ -17,14 +17,17 @@ def smooth_into(values, half, smoothed):  # type: ignore[no-untyped-def]
     points = values.shape[0]
     reach = min(half, (points - 1) // 2)
     inside = smoothed[reach : points - reach]
-    inside[:] = 0.0
-    for offset in range(2 * reach + 1):
-        shifted = values[offset : offset + points - 2 * reach]
-        for i in range(inside.shape[0]):
-            inside[i] += shifted[i]
-    count = 2 * reach + 1
+    middle = values[reach : points - reach]
     for i in range(inside.shape[0]):
-        inside[i] /= count
+        inside[i] = middle[i]
+    for offset in range(reach):
+        before = values[offset : offset + points - 2 * reach]
+        behind = values[2 * reach - offset : points - offset]
+        for i in range(inside.shape[0]):
+            inside[i] += before[i] + behind[i]
+    share = 1.0 / (2 * reach + 1)
+    for i in range(inside.shape[0]):
+        inside[i] *= share
     left = 0.0
     right = 0.0
     for i in range(reach):
@@ -75,7 +78,7 @@ def clip(before, after, half):  # type: ignore[no-untyped-def]
     """One round: min(v[i], (v[i - half] + v[i + half]) / 2); the `half` points at the ends stay.
 
     before, after : (points,) float64
-        They are equal from the ends up to point half - 2 on entry, and up to half - 1 on return.
+        They are equal from the ends up to point half - 3 on entry, and up to half - 1 on return.
     """
     points = before.shape[0]
     left = before[: points - 2 * half]
@@ -86,8 +89,10 @@ def clip(before, after, half):  # type: ignore[no-untyped-def]
     for i in range(target.shape[0]):
         mean = 0.5 * (left[i] + right[i])
         target[i] = mean if mean < middle[i] else middle[i]
-    after[half - 1] = before[half - 1]
-    after[points - half] = before[points - half]
+    # The windows before this one were narrower by two points at most.
+    for i in range(max(0, half - 2), half):
+        after[i] = before[i]
+        after[points - 1 - i] = before[points - 1 - i]
 
 
 @curve_kernel
@@ -97,6 +102,7 @@ def snip(
     background: Row,
     max_half_window: Shared,
     decreasing: Shared,
+    thin_above: Shared,
     smooth: Shared,
     transform: Shared,
     one: Scratch,
@@ -105,7 +111,8 @@ def snip(
     """Subtract the background that clipping leaves (C.G. Ryan et al., NIM B 34 (1988) 396).
 
     Clips with half windows from `max_half_window` down to 1 (or up, without `decreasing`), on
-    ln(ln(sqrt(y + 1) + 1) + 1) with `transform`, after a centred mean of 2 smooth + 1 points.
+    ln(ln(sqrt(y + 1) + 1) + 1) with `transform`, after a centred mean of 2 smooth + 1 points. Of
+    the half windows above `thin_above`, the widest and every other one are taken.
     A window that reaches over an end clips nothing: the first and the last point are background.
     For the transform y is in detector counts, as sigma says, so that the unit of the intensity
     changes nothing; intensities below zero are shifted up to it, so that y >= 0.
@@ -127,6 +134,8 @@ def snip(
     flipped = False
     for step in range(widest):
         half = widest - step if decreasing else step + 1
+        if half > thin_above and (widest - half) % 2 == 1:
+            continue
         if flipped:
             clip(two, one, half)
         else:

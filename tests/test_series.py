@@ -309,4 +309,5 @@ def test_the_first_line_of_measured_curves_is_one_branch_to_where_it_melts(measu
     assert first["first"] == pytest.approx(2.528, rel=0.005)
     assert first["last"] == pytest.approx(2.5545, rel=0.005)
     between = [(row["lower"], row["upper"]) for row in series.transitions.to_pylist()]
-    assert between in ([], [(51.6, 72.9)])
+    # A curve that does not decide makes the interval wider.
+    assert between in ([], [(51.6, 72.9)], [(51.6, 104.9)])

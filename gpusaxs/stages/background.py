@@ -35,6 +35,12 @@ class Background(Stage):
         40, "Widest half window of the clipping (snip).", unit="points", ge=1, le=10000
     )
     decreasing: bool = parameter(True, "Whether the windows go from wide to narrow (snip).")
+    thin_above: int = parameter(
+        8,
+        "Of the half windows above this, every other one is left out (snip).",
+        unit="points",
+        ge=1,
+    )
     smooth: int = parameter(
         3, "Half window of the mean before clipping (snip).", unit="points", ge=0, le=100
     )
@@ -117,6 +123,7 @@ class Background(Stage):
                     batch.background,
                     self.max_half_window,
                     self.decreasing,
+                    self.thin_above,
                     self.smooth,
                     self.transform,
                 )

@@ -25,6 +25,8 @@ class FindPeak(Stage):
     and the highest, of which either may be None. Beside them stand thresholds in units of the
     local noise. A maximum that a processed peak explains is no peak, nor does it count against
     others, unless `again` says so; of equally high ones closer than `distance` the last stays.
+    Peaks that a search has found take turns, the highest first; the curve is searched again where
+    none of them is left.
     """
 
     reads: ClassVar[frozenset[Part]] = frozenset({"curve", "noise", "search", "peaks"})

@@ -346,7 +346,7 @@ def test_any_pipeline_can_be_changed_to_any_other(change, curves_stored):
         ("cut.q_min=0.2", "the input files; computed: all", "the input files; computed: all"),
         ("background.smooth=1", "the input files; computed: all", "the input files; computed: all"),
         (
-            "filter.window=7",
+            "filter.window=9",
             "stored curves; computed: filter, find_peak, process_peak, phase",
             "the input files; computed: all",
         ),

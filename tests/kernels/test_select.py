@@ -47,3 +47,9 @@ def test_sorted_reversed_and_equal_values_are_no_worst_case():
     for values in (np.arange(1e4), np.arange(1e4)[::-1].copy(), np.zeros(10_000)):
         expected = np.sort(values)[4999]
         assert median(values, 10_000) == expected
+
+
+def test_a_value_that_is_no_number_ends_no_search():
+    for values in ([np.nan] * 5, [1.0, np.nan, 2.0, np.nan, 0.0, 3.0], [2.0, 1.0, np.nan]):
+        for rank in range(len(values)):
+            select(np.array(values), len(values), rank)

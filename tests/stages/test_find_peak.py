@@ -102,6 +102,70 @@ def test_a_processed_peak_is_not_found_again() -> None:
     assert Q[int(batch.candidates[0, 0, table.INDEX])] == pytest.approx(2.0, abs=0.01)
 
 
+def take_away(batch: SampleBatch, row: int, position: float, height: float, fwhm: float) -> None:
+    """Do what a perfect fit of the current peak of a curve does."""
+    line = batch.peaks[row, batch.n_peaks[row]]
+    line[table.INDEX] = batch.candidates[row, 0, table.INDEX]
+    line[[table.Q, table.HEIGHT, table.FWHM]] = position, height, fwhm
+    batch.n_peaks[row] += 1
+    batch.search[row] -= height * np.exp2(-((2.0 * (Q - position) / fwhm) ** 2))
+
+
+def test_peaks_that_wait_are_those_that_a_search_of_the_curve_finds() -> None:
+    rng = np.random.default_rng(7)
+    waited = 0
+    for _ in range(20):
+        positions = rng.uniform(0.2, 2.9, 5)
+        heights = np.exp(rng.uniform(np.log(8.0), np.log(400.0), 5))
+        profiles = np.exp2(-((2.0 * (Q - positions[:, None]) / 0.05) ** 2))
+        batch = batch_of(heights @ profiles + rng.normal(0.0, 0.7, Q.size))
+        FindPeak().launch(batch, np.arange(1))
+        while batch.n_candidates[0]:
+            current = Q[int(batch.candidates[0, 0, table.INDEX])]
+            nearest = int(np.argmin(abs(positions - current)))
+            take_away(batch, 0, positions[nearest], heights[nearest], 0.05)
+            before = set(batch.candidates[0, 1 : batch.n_candidates[0], table.INDEX])
+            searched = batch_of(np.zeros_like(Q))
+            for name in ("search", "noise", "peaks", "n_peaks"):
+                getattr(searched, name)[:] = getattr(batch, name)
+            FindPeak().launch(searched, np.arange(1))
+            FindPeak().launch(batch, np.arange(1))
+            found = searched.candidates[0, : searched.n_candidates[0]]
+            if not batch.n_candidates[0]:
+                assert not found.size
+                break
+            first = batch.candidates[0, 0]
+            waited += first[table.INDEX] in before
+            assert first[:2].tolist() in found[:, :2].tolist()
+            if first[table.INDEX] == found[0, table.INDEX]:
+                np.testing.assert_array_equal(first, found[0])
+    assert waited > 30
+
+
+def test_a_peak_that_waits_does_not_come_where_a_processed_one_explains_it() -> None:
+    batch = batch_of(lines(1.0, 1.15, 2.0))
+    FindPeak().launch(batch, np.arange(1))
+    assert batch.n_candidates.tolist() == [3]
+    take_away(batch, 0, 1.0, 100.0, 0.07)
+    batch.peaks[0, 0, table.HEIGHT] = 5000.0
+    FindPeak().launch(batch, np.arange(1))
+    assert Q[int(batch.candidates[0, 0, table.INDEX])] == pytest.approx(2.0, abs=0.01)
+    assert batch.n_candidates.tolist() == [1]
+
+
+def test_what_a_processed_peak_has_hidden_comes_after_those_that_wait() -> None:
+    shoulder = 40.0 * np.exp(-((Q - 1.06) ** 2) / (2 * 0.03**2))
+    batch = batch_of(lines(1.0, 2.0, 0.4) + shoulder)
+    found = []
+    FindPeak().launch(batch, np.arange(1))
+    for position, height in ((1.0, 100.0), (2.0, 50.0), (0.4, 100.0 / 3.0), (1.06, 40.0)):
+        found.append(Q[int(batch.candidates[0, 0, table.INDEX])])
+        take_away(batch, 0, position, height, 2.0 * np.sqrt(2.0 * np.log(2.0)) * 0.03)
+        FindPeak().launch(batch, np.arange(1))
+    np.testing.assert_allclose(found, [1.0, 2.0, 0.4, 1.06], atol=0.02)
+    assert batch.n_candidates.tolist() == [0]
+
+
 def test_a_processed_peak_is_found_again_where_that_is_asked_for() -> None:
     batch = batch_of(lines(0.5, 2.0))
     FindPeak(again=True).launch(batch, np.arange(1))
