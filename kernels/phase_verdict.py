@@ -7,14 +7,14 @@ import math
 from gpusaxs.kernels.curve_kernel import device_function
 
 # P = (1 - floor) / (1 + exp(-(offset + slope lead))), the floor by how many reflections are seen.
-# Made by `python -m benchmarks.calibrate --curves 250`, from 7,977 answers.
-_OFFSET = -0.121
-_SLOPE = 0.850
-_FLOOR_TWO = 0.1314
-_FLOOR_THREE = 0.0447
-_FLOOR_FOUR = 0.0105
-_FLOOR_SIX = 0.0073
-_FLOOR_SEVERAL = 0.0589
+# Made by `python -m benchmarks.calibrate --curves 250`, from 8,193 answers.
+_OFFSET = -0.198
+_SLOPE = 0.901
+_FLOOR_TWO = 0.1506
+_FLOOR_THREE = 0.0427
+_FLOOR_FOUR = 0.0123
+_FLOOR_SIX = 0.0054
+_FLOOR_SEVERAL = 0.0066
 
 
 @device_function
