@@ -19,6 +19,7 @@ from gpusaxs.simulate import (
     score,
     simulate,
 )
+from gpusaxs.simulate.alternatives import sets_that_fit
 from gpusaxs.simulate.curves import fit_as_well
 from gpusaxs.simulate.negatives import pair_ratios, phases_that_fit
 
@@ -302,6 +303,20 @@ def test_six_lines_of_simple_cubic_fit_bcc_as_well_and_the_seventh_decides() -> 
 def test_even_lamellar_orders_fit_half_the_spacing() -> None:
     assert "lamellar" in fit_as_well(PHASE_BY_NAME["lamellar"], (2, 4, 6))
     assert not fit_as_well(PHASE_BY_NAME["lamellar"], (1, 2, 3, 4))
+
+
+def test_a_pair_is_told_from_the_pairs_that_its_lines_fit_as_well() -> None:
+    def also(**lattices: tuple[float, int]) -> list[str]:
+        names = {"Im3m": "Im-3m", "lamellar": "lamellar", "Pn3m": "Pn-3m"}
+        q = [PHASE_BY_NAME[names[k]].q(a)[:n] for k, (a, n) in lattices.items()]
+        given = {names[k]: a for k, (a, _) in lattices.items()}
+        return sets_that_fit(np.sort(np.concatenate(q)), given)
+
+    few = also(Im3m=(12.0, 4), lamellar=(5.3, 4))
+    assert "Pm-3m+lamellar" in few
+    assert "Im-3m+lamellar" not in few
+    assert also(Im3m=(12.0, 9), lamellar=(5.3, 4)) == []
+    assert also(Pn3m=(11.0, 8), lamellar=(5.3, 4)) == []
 
 
 def test_coexistence_has_two_different_phases_and_the_lines_of_both() -> None:

@@ -330,3 +330,54 @@ def test_a_line_that_is_left_unexplained_is_named_and_makes_the_answer_less_sure
         scores.append(phases[0, table.SCORE])
     assert int(phases[0, table.UNEXPLAINED]) == 1 << centres.size
     assert scores[1] < scores[0] - 1.0
+
+
+@pytest.mark.parametrize("share", [-0.03, 0.03])
+@pytest.mark.parametrize("name", ["hexagonal", "Pn-3m", "lamellar"])
+def test_lines_that_all_lie_beside_their_reflections_show_an_offset_of_q(run, name, share):
+    centres = PHASE_BY_NAME[name].q(9.0)[:6]
+    offset = share * centres[0]
+    lines = peaks_at(centres + offset, fwhm=0.01 * centres[0])
+    q = np.linspace(0.2 * centres[0], 1.1 * centres[-1], 500)
+    phases = np.full((table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
+    n_phases, verdict, margin = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
+    run(index_phase, q, np.zeros(500), np.ones(500), np.ones(500), lines, np.array([6]),
+        *Phase()._tables, phases, n_phases, verdict, margin)  # fmt: skip
+    assert verdict[0] == table.VERDICT_IDENTIFIED
+    assert NAMES[int(phases[0, table.PHASE])] == name
+    np.testing.assert_allclose(phases[0, table.OFFSET], offset, rtol=1e-6)
+    np.testing.assert_allclose(phases[0, table.LATTICE], 9.0, rtol=1e-6)
+    assert int(phases[0, table.MATCHED]).bit_count() == 6
+
+
+def test_three_lines_show_no_offset_of_q(run):
+    centres = PHASE_BY_NAME["hexagonal"].q(9.0)[:3]
+    answer = index(run, peaks_at(centres - 0.03 * centres[0], fwhm=0.008), low=0.2)
+    assert answer.verdict != "identified"
+
+
+def test_a_line_of_another_phase_where_a_reflection_may_be_is_no_sign_of_it(run):
+    # The last line of the stack lies where a high reflection of Fm-3m would; what should be there
+    # between it and the first three of Fm-3m would speak against Fm-3m, were the line a sign of it.
+    cubic = PHASE_BY_NAME["Fm-3m"].q(13.0)
+    stack = PHASE_BY_NAME["lamellar"].q(2.0 * np.pi * 5.0 / (1.0035 * cubic[11]))[:5]
+    height = np.concatenate([np.full(3, 100.0), np.full(5, 90.0)])
+    lines = peaks_at(np.concatenate([cubic[:3], stack]), fwhm=0.008, height=height)
+    answer = index(run, lines, low=0.2)
+    assert sorted(answer.phases) == ["Fm-3m", "lamellar"]
+    assert answer.verdict == "identified"
+
+
+def test_two_lines_name_a_phase_beside_small_lines_where_the_first_dominates(run):
+    centres = [0.8, 0.8 * np.sqrt(3.0), 0.8 * 2.31]
+    named = index(run, peaks_at(centres, height=[400.0, 30.0, 40.0]), low=0.2)
+    assert (named.verdict, named.phases) == ("identified", ["hexagonal"])
+    assert index(run, peaks_at(centres, height=[100.0, 30.0, 40.0]), low=0.2).phases == []
+
+
+def test_lines_in_a_window_of_the_instrument_are_left_aside(run):
+    centres = [0.8, 0.8 * np.sqrt(3.0), 0.8 * 2.31]
+    lines = peaks_at(centres, height=[100.0, 30.0, 90.0])
+    assert index(run, lines, low=0.2).phases == []
+    answer = index(run, lines, low=0.2, instrument_lines=((1.8, 1.9),))
+    assert (answer.verdict, answer.phases, answer.bragg) == ("identified", ["hexagonal"], 2)

@@ -76,3 +76,14 @@ def test_the_pulls_of_lattice_parameters_have_unit_spread():
     fits = [fitted(BETA * S + rng.normal(0.0, sigma), sigma) for _ in range(2000)]
     pulls = np.array([(fit[0] - BETA) / fit[1] for fit in fits])
     assert np.std(pulls) == pytest.approx(1.0, abs=0.05)
+
+
+def test_lines_of_a_known_offset_are_shifted_by_it_and_give_both():
+    sigma = np.full(S.size, 2e-4)
+    noise = np.random.default_rng(4).normal(0.0, sigma)
+    lines, count = table_of(BETA * S + noise, sigma)
+    beta, beta_sigma, offset, offset_sigma, _ = fit_lattice(lines, count, 0, 1, S, 0.03)
+    slope, level = np.polyfit(S, BETA * S + noise, 1)
+    np.testing.assert_allclose([beta, offset], [slope, 0.03 + level], rtol=1e-9)
+    assert abs(offset - 0.03) < 3.0 * offset_sigma
+    assert abs(beta - BETA) < 3.0 * beta_sigma

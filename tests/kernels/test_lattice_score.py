@@ -51,3 +51,10 @@ def test_noise_at_a_place_neither_speaks_for_a_phase_nor_against_it_on_average()
     rng = np.random.default_rng(1)
     odds = [np.exp(explain.absence(5, np.log(0.3), z, 1.0)) for z in rng.normal(0.0, 1.0, 20000)]
     assert np.mean(odds) == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_line_hides_a_lower_reflection_and_not_one_that_should_be_far_higher():
+    assert abs(explain.hidden_score(0, np.log(1.0), np.log(10.0))) < 0.05
+    assert explain.hidden_score(0, np.log(100.0), np.log(1.0)) < -3.0
+    falling = [explain.hidden_score(0, expected, 0.0) for expected in (-2.0, 0.0, 2.0, 4.0)]
+    assert falling == sorted(falling, reverse=True)
