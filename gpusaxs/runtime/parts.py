@@ -44,7 +44,7 @@ def in_parts(
 
     Raises
     ------
-    OutOfMemoryError
+    OutOfMemoryError, MemoryError
         If there is no room for a part that cannot be halved.
     """
     most = None if together else backend.curves_at_once(points)
@@ -56,7 +56,8 @@ def in_parts(
         with backend.lane():
             try:
                 batch = stack(part)
-            except OutOfMemoryError as error:
+            # Arrays of the caller's own library run out in its own words.
+            except (OutOfMemoryError, MemoryError) as error:
                 size = part.stop - part.start
                 if together or size == 1:
                     raise

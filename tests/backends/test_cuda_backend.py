@@ -319,17 +319,18 @@ def test_blocks_for_which_there_is_no_room_are_halved(monkeypatch, curves, caplo
     assert "2 curves at once from now on" in caplog.text
 
 
-def test_curves_that_belong_together_are_never_halved(device):
+@pytest.mark.parametrize("error", [OutOfMemoryError, MemoryError])
+def test_curves_that_belong_together_are_never_halved(device, error):
     asked = []
 
     def full(part):
         asked.append(part.stop - part.start)
-        raise OutOfMemoryError("full")
+        raise error("full")
 
-    with pytest.raises(OutOfMemoryError, match="full"):
+    with pytest.raises(error, match="full"):
         in_parts(device, 8, POINTS, full, lambda *_: None, together=True)
     assert asked == [8]
-    with pytest.raises(OutOfMemoryError, match="full"):
+    with pytest.raises(error, match="full"):
         in_parts(device, 8, POINTS, full, lambda *_: None)
     assert asked == [8, 8, 4, 2, 1]
 
