@@ -249,7 +249,8 @@ def test_a_launch_with_the_same_arguments_is_prepared_once(device, curves):
         batch = batch_of(curves, device)
         Runtime(device).run_on(batch)
         loaded = [name for name, _ in device._launcher.loaded]
-        assert loaded.count("find_peak") == 1
+        # Once more after the fit, which needs more scratch than all before it.
+        assert loaded.count("find_peak") == 2
         assert loaded.count("process_peak") == 1
 
 
@@ -310,13 +311,12 @@ def test_blocks_for_which_there_is_no_room_are_halved(monkeypatch, curves, caplo
                                backend="numpy", workers=1)  # fmt: skip
     card = Card(0)
     use(monkeypatch, backend_on(card))
-    # Room for the scratch of one curve, and for the peaks of three.
-    card.largest = 21_300
+    # Room for the scratch of one curve, and for the peaks of four.
+    card.largest = 28_200
     monkeypatch.setattr(CudaBackend, "curves_at_once", lambda self, points: None)
     found = gpusaxs.process(curves.q, curves.intensity, curves.sigma, q_unit="1/nm")
     assert_same_tables(found, expected)
     assert "4 curves at once from now on" in caplog.text
-    assert "2 curves at once from now on" in caplog.text
 
 
 @pytest.mark.parametrize("error", [OutOfMemoryError, MemoryError])
