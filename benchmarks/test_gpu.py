@@ -40,7 +40,7 @@ from benchmarks.gpu import (
     section,
 )
 from benchmarks.peer_rates import seconds_of_fits
-from gpusaxs.backends import cuda_problem
+from gpusaxs.backends import cuda_problem, get_backend
 from gpusaxs.backends.numpy import NumpyBackend
 
 STAGES = {"cut", "noise", "background", "filter", "find_peak", "process_peak", "phase"}
@@ -168,9 +168,7 @@ def test_what_is_measured_on_a_gpu_runs_in_the_simulator():
 
 
 def run_in_the_simulator():
-    from gpusaxs.backends.cuda import CudaBackend  # noqa: PLC0415
-
-    backend = CudaBackend()
+    backend = get_backend("cuda")
     drawn = draw_fits(3)
     fits = fit_batch(drawn, backend)
     assert fit_seconds(fits) > 0.0

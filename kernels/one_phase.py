@@ -11,7 +11,7 @@ from gpusaxs.kernels.free_ratio import fit_axes, place_reflections, ratio_at, ra
 from gpusaxs.kernels.process_peak import lower_bound
 
 # Height over its standard uncertainty of each of the two lines that name a phase.
-_BEYOND_DOUBT = 4.5
+_BEYOND_DOUBT = 5.0
 # ln of how much fainter a third line must be where two name a phase.
 _FAINT = math.log(2.0)
 # ln of how much higher than the unexplained lines a first reflection is that dominates a curve.

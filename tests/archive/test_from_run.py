@@ -505,7 +505,7 @@ def test_what_goes_on_must_be_asked_for_as_before(files, stored, tmp_path):
         again(stored / "curves", tmp_path / "new", PHASE, **interrupt_after(2))
     other = STANDARD.with_settings(["phase.tolerance=0.004"])
     for words, options in {
-        "phase.tolerance: 0.003 in the run, 0.004 now": {"pipeline": other},
+        "phase.tolerance: 0.0015 in the run, 0.004 now": {"pipeline": other},
         "save_curves: False in the run, True now": {"save_curves": True},
         "from_run.path: ": {"stored": stored / "plain"},
     }.items():

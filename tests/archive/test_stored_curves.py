@@ -157,6 +157,12 @@ def test_a_shared_q_is_stored_with_every_curve():
         assert line == batch.q[0].tolist()
 
 
+def assert_same_peaks(mine, theirs):
+    # What the lines of a curve show together is worked out while they are fitted, and not kept.
+    kept = np.delete(np.arange(table.PEAK_COLUMNS), [table.SHOWN, table.SHOWN_PRECISION])
+    np.testing.assert_array_equal(mine[:, kept], theirs[:, kept])
+
+
 def test_peaks_come_back_to_their_curves_in_their_order_with_all_that_is_known():
     batch, tables, again = restored()
     put_peaks(again, tables.samples, tables.peaks)
@@ -166,7 +172,7 @@ def test_peaks_come_back_to_their_curves_in_their_order_with_all_that_is_known()
         was = IDS.index(name)
         count = int(batch.n_peaks[was])
         assert again.n_peaks[row] == count
-        np.testing.assert_array_equal(again.peaks[row, :count], batch.peaks[was, :count])
+        assert_same_peaks(again.peaks[row, :count], batch.peaks[was, :count])
         assert np.isnan(again.peaks[row, count:]).all()
         statuses |= {FitStatus(int(line[table.STATUS])) for line in batch.peaks[was, :count]}
     assert len(statuses) > 1
@@ -183,7 +189,7 @@ def test_peaks_come_back_to_curves_in_another_order_and_to_some_of_them_alone():
     for row, was in ((0, 5), (2, 2)):
         count = int(batch.n_peaks[was])
         assert again.n_peaks[row] == count > 0
-        np.testing.assert_array_equal(again.peaks[row, :count], batch.peaks[was, :count])
+        assert_same_peaks(again.peaks[row, :count], batch.peaks[was, :count])
 
 
 def test_peaks_are_put_in_the_order_of_the_backend():

@@ -119,7 +119,8 @@ def test_what_the_recipe_does_not_know_is_nan():
     unknown = {column for column in range(table.PEAK_COLUMNS) if np.isnan(line[column])}
     assert unknown == {
         table.Q_SIGMA, table.FWHM_SIGMA, table.HEIGHT_SIGMA, table.AREA_SIGMA, table.ETA_SIGMA,
-        table.LEVEL, table.SLOPE, table.REDUCED_CHI2, table.ASYMMETRY_SIGMA,
+        table.LEVEL, table.SLOPE, table.REDUCED_CHI2, table.ASYMMETRY_SIGMA, table.SHOWN,
+        table.SHOWN_PRECISION,
     }  # fmt: skip
     assert line[table.Q] == 10.0 * q[peaks[0]]
 
