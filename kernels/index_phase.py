@@ -55,8 +55,8 @@ _FAR_BEHIND = 6.0
 _MORE_LINES = 1.0
 # ln of how many lattices less are tried for the few phases that two lines name.
 _FEWER_TRIALS = 8.0
-# An explanation less probable than this is none.
-_UNLIKELY = 0.3
+# That the answer is one of the explanations is likelier than not, or there is none.
+_LIKELY = 0.5
 # Explanations this far behind the best are no candidates.
 _CANDIDATE = 3.0
 # Lines that are explained this well show no offset of q.
@@ -295,8 +295,7 @@ def conclude(case, explanations, total, phases, n_phases, verdict, margin):  # t
     chance = case.limits[bragg.MIN_SCORE] + _MORE_LINES * max(0, case.sure - 3)
     if named_by_two:
         chance -= _FEWER_TRIALS
-    # That it is one of them, whichever.
-    if probability(log_sum(scores, total) - chance, seen, members) < _UNLIKELY:
+    if probability(log_sum(scores, total) - chance, seen, members) < _LIKELY:
         return
     lead = lead_over(scores, total, best, chance)
     sure = probability(lead, seen, members)
