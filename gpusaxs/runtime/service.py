@@ -202,7 +202,8 @@ class Service:
 
     def _cancel(self, submission: Submission, reason: str) -> None:
         with self.changed:
-            submission.closed = True
+            # A stream gets no more; whoever gives all samples at once closes when they are there.
+            submission.closed |= submission.deliver is not None
             self.cancelled = True
             if self.worker is not None:
                 self.worker.execution.cancel(submission.number, reason)

@@ -1,5 +1,6 @@
 import logging
 import threading
+import time
 
 import pytest
 from runtime_curves import Does, plain_samples
@@ -10,6 +11,7 @@ from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.cancel import CancelToken
 from gpusaxs.runtime.events import EventBus, RunCancelled
 from gpusaxs.runtime.runtime import Runtime
+from gpusaxs.runtime.service import Service
 from gpusaxs.sample import CurveStatus
 
 
@@ -96,6 +98,20 @@ def test_a_token_that_is_cancelled_before_the_run_lets_nothing_begin(way):
     assert seen == []
     assert [sample.id for sample in done] == ["0", "1", "2"]
     assert {sample.reason for sample in done} == {"cancelled: not today"}
+
+
+def test_samples_that_come_after_the_token_was_cancelled_come_back(monkeypatch):
+    put = Service.put
+
+    def late(*arguments):
+        time.sleep(0.05)  # the service could have ended by then
+        put(*arguments)
+
+    monkeypatch.setattr(Service, "put", late)
+    token = CancelToken()
+    token.cancel("not today")
+    done = runtime_of(Does(label="a")).submit(plain_samples(3), cancel=token).result(20.0)
+    assert [sample.id for sample in done] == ["0", "1", "2"]
 
 
 @WAYS
