@@ -123,7 +123,8 @@ VARIANTS = (
     Variant("q in 1/angstrom", in_inverse_angstrom),
     Variant("three points less at low q", unchanged, ("cut.skip_first=3",)),
     Variant("three points less at high q", unchanged, ("cut.skip_last=3",)),
-    Variant("window 7 instead of 5", unchanged, ("filter.window=7",)),
+    Variant("a window of 9 points for 7", unchanged, ("filter.window=9",)),
+    Variant("a window of 5 points for 7", unchanged, ("filter.window=5",)),
 )
 
 

@@ -63,12 +63,15 @@ KERNELS = kernels_of_the_package()
 
 
 def cuda_type(argument):
-    """Type that an argument has on a GPU, where arrays are in Fortran order."""
+    """Type that an argument has on a GPU, where arrays are in Fortran order.
+
+    As `gpusaxs.backends.cuda.launching.argument_type`: a single row is in both orders, and counts
+    as Fortran.
+    """
     kind = typeof(argument)
     if not isinstance(kind, types.Array):
         return kind
-    turned = np.asfortranarray(argument)
-    return types.Array(kind.dtype, kind.ndim, "C" if turned.flags.c_contiguous else "F")
+    return types.Array(kind.dtype, kind.ndim, "F" if kind.ndim > 1 else "C")
 
 
 class RecordingBackend(NumpyBackend):
