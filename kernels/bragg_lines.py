@@ -310,13 +310,14 @@ def mark_bragg(peaks, n_peaks, q, intensity, sigma, windows, limits):  # type: i
 
 
 @device_function
-def is_doubtful(line, q, intensity, sigma, limits):  # type: ignore[no-untyped-def]
-    """Whether a peak that passes for no Bragg line can be one where a reflection is expected."""
+def is_doubtful(line, limits):  # type: ignore[no-untyped-def]
+    """Whether a peak that passes for no Bragg line can be one where a reflection is expected.
+
+    It has to be significant besides.
+    """
     kind = line[table.BRAGG]
-    if kind not in (codes.LINE_FAINT, codes.LINE_SATELLITE, codes.LINE_ODD_WIDTH):
-        return False
     return (
-        significance(line, q, intensity, sigma) > _DOUBTFUL
+        kind in (codes.LINE_FAINT, codes.LINE_SATELLITE, codes.LINE_ODD_WIDTH)
         and line[table.FWHM] < limits[MAX_RELATIVE_WIDTH] * line[table.Q]
     )
 
@@ -366,7 +367,10 @@ def collect_lines(peaks, n_peaks, q, intensity, sigma, limits, lines):  # type: 
                 break
             if doubtful == 0 and peaks[j, table.BRAGG] != codes.LINE_BRAGG:
                 continue
-            if doubtful == 1 and not is_doubtful(peaks[j], q, intensity, sigma, limits):
+            if doubtful == 1 and not is_doubtful(peaks[j], limits):
+                continue
+            certain = significance(peaks[j], q, intensity, sigma)
+            if doubtful == 1 and not certain > _DOUBTFUL:
                 continue
             place = insert_line(lines, count, peaks[j, table.Q])
             grow = math.sqrt(max(1.0, peaks[j, table.REDUCED_CHI2]))
@@ -377,7 +381,7 @@ def collect_lines(peaks, n_peaks, q, intensity, sigma, limits, lines):  # type: 
                 grow * peaks[j, table.Q_SIGMA],
                 peaks[j, table.FWHM],
                 peaks[j, table.HEIGHT],
-                significance(peaks[j], q, intensity, sigma),
+                certain,
                 limits,
             )
             lines[SURE, place] = 1.0 - doubtful

@@ -86,8 +86,9 @@ def assign_all(case, explanation):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def give_owners(case, explanation):  # type: ignore[no-untyped-def]
-    """Say which phase of an explanation explains each line best."""
+def take_up(case, explanation):  # type: ignore[no-untyped-def]
+    """Give an explanation its lines, and each line to the phase that explains it best."""
+    assign_all(case, explanation)
     span = case.curve.q[case.curve.q.shape[0] - 1] - case.curve.q[0]
     for j in range(case.size):
         explain.best_gain(case.lines, j, explanation, case.known.positions, span)
@@ -285,8 +286,7 @@ def conclude(case, explanations, total, phases, n_phases, verdict, margin):  # t
     top = scores[best]
     if not top > 0.0:
         return
-    assign_all(case, explanations[best])
-    give_owners(case, explanations[best])
+    take_up(case, explanations[best])
     members = int(explanations[best, explain.COUNT])
     seen = explanations[best, explain.SEEN]
     named_by_two = first_two_suffice(case, int(explanations[best, explain.PHASE]))
@@ -314,8 +314,7 @@ def conclude(case, explanations, total, phases, n_phases, verdict, margin):  # t
                 break
             members = int(explanations[best, explain.COUNT])
             sure = share * math.exp(scores[best] - top)
-            assign_all(case, explanations[best])
-            give_owners(case, explanations[best])
+            take_up(case, explanations[best])
         if rows + members > table.MAX_PHASES:
             break
         for member in range(members):

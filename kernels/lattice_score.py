@@ -328,7 +328,8 @@ def missing_score(lines, count, rank, centre, member, curve, limits, careful):  
     if highest > -math.inf:
         return hidden_score(rank, expected, highest), 0
     if careful:
-        height, sigma = look_between(lines, count, member, centre, curve)
+        fwhm = between_matched(lines, count, member, centre, bragg.FWHM)
+        height, sigma = look(curve, centre + offset_of(lines), fwhm)
         if sigma < math.inf:
             seen = height > limits[bragg.EXPECTED_SIGNIFICANCE] * sigma
             return absence(rank, expected, height, sigma), int(seen)

@@ -22,9 +22,10 @@ import pytest
 from assembler import AssemblerMissingError, Resources, assemble, find_assembler, resources
 from gpusaxs.kernels.curve_kernel import CurveKernel, Row, curve_kernel
 from gpusaxs.kernels.find_peaks import CONDITIONS, FOUND_COLUMNS, find_peaks
-from numba import typeof, types
+from numba import types
 
 from gpusaxs.backends import cuda_problem, get_backend
+from gpusaxs.backends.cuda.launching import argument_type, array_type
 from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.batch import SampleBatch
 from gpusaxs.io.nxcansas_writer import write_stack
@@ -63,15 +64,9 @@ KERNELS = kernels_of_the_package()
 
 
 def cuda_type(argument):
-    """Type that an argument has on a GPU, where arrays are in Fortran order.
-
-    As `gpusaxs.backends.cuda.launching.argument_type`: a single row is in both orders, and counts
-    as Fortran.
-    """
-    kind = typeof(argument)
-    if not isinstance(kind, types.Array):
-        return kind
-    return types.Array(kind.dtype, kind.ndim, "F" if kind.ndim > 1 else "C")
+    """Type that an argument has on a GPU, where arrays are in Fortran order."""
+    on_device = isinstance(argument, np.ndarray)
+    return argument_type(np.asfortranarray(argument) if on_device else argument)
 
 
 class RecordingBackend(NumpyBackend):
@@ -84,14 +79,7 @@ class RecordingBackend(NumpyBackend):
     def launch(self, kernel, rows, span, *arguments):
         if rows.size:
             scratch = [
-                types.Array(
-                    types.float64
-                    if part.dtype == "float64"
-                    else typeof(np.dtype(part.dtype)).dtype,
-                    1 + len(part.shape or (0,)),
-                    "F",
-                )
-                for part in kernel.scratch
+                array_type(part.dtype, 1 + len(part.shape or (0,)), "F") for part in kernel.scratch
             ]
             signature = types.void(
                 *map(cuda_type, (rows, rows.size, *span)), *scratch, *map(cuda_type, arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,7 @@ class Answer:
     margin: float
     matched: int
     probability: float
+    offset: float
 
 
 def peaks_at(centres: Any, fwhm: Any = 0.01, height: Any = 100.0, **columns: Any) -> Any:
@@ -86,6 +88,7 @@ def index(
         float(margin[0]),
         int(found[0, table.MATCHED]).bit_count() if len(found) else 0,
         float(found[0, table.PROBABILITY]) if len(found) else 0.0,
+        float(found[0, table.OFFSET]) if len(found) else math.nan,
     )
 
 
@@ -306,13 +309,9 @@ def test_lines_that_fit_two_phases_are_ambiguous_with_both(run):
 
 def test_an_offset_of_q_is_found_and_freed_from_the_lattice(run):
     centres = PHASE_BY_NAME["Pn-3m"].q(11.0)[:8] + 0.004
-    q = np.linspace(0.3, centres[-1] + 0.03, 500)
-    phases = np.full((table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
-    n_phases, verdict, margin = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
-    run(index_phase, q, np.zeros(500), np.ones(500), np.ones(500), peaks_at(centres, fwhm=0.008),
-        np.array([8]), *Phase()._tables, phases, n_phases, verdict, margin)  # fmt: skip
-    np.testing.assert_allclose(phases[0, table.OFFSET], 0.004, rtol=1e-6)
-    np.testing.assert_allclose(phases[0, table.LATTICE], 11.0, rtol=1e-6)
+    answer = index(run, peaks_at(centres, fwhm=0.008), low=0.3, high=centres[-1] + 0.03)
+    np.testing.assert_allclose(answer.offset, 0.004, rtol=1e-6)
+    np.testing.assert_allclose(answer.lattices[0], 11.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize("extra", [0.61, 0.955, 1.12, 1.31])
@@ -338,16 +337,10 @@ def test_lines_that_all_lie_beside_their_reflections_show_an_offset_of_q(run, na
     centres = PHASE_BY_NAME[name].q(9.0)[:6]
     offset = share * centres[0]
     lines = peaks_at(centres + offset, fwhm=0.01 * centres[0])
-    q = np.linspace(0.2 * centres[0], 1.1 * centres[-1], 500)
-    phases = np.full((table.MAX_PHASES, table.PHASE_COLUMNS), np.nan)
-    n_phases, verdict, margin = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
-    run(index_phase, q, np.zeros(500), np.ones(500), np.ones(500), lines, np.array([6]),
-        *Phase()._tables, phases, n_phases, verdict, margin)  # fmt: skip
-    assert verdict[0] == table.VERDICT_IDENTIFIED
-    assert NAMES[int(phases[0, table.PHASE])] == name
-    np.testing.assert_allclose(phases[0, table.OFFSET], offset, rtol=1e-6)
-    np.testing.assert_allclose(phases[0, table.LATTICE], 9.0, rtol=1e-6)
-    assert int(phases[0, table.MATCHED]).bit_count() == 6
+    answer = index(run, lines, low=0.2 * centres[0], high=1.1 * centres[-1])
+    assert (answer.verdict, answer.phases, answer.matched) == ("identified", [name], 6)
+    np.testing.assert_allclose(answer.offset, offset, rtol=1e-6)
+    np.testing.assert_allclose(answer.lattices, 9.0, rtol=1e-6)
 
 
 def test_three_lines_show_no_offset_of_q(run):
