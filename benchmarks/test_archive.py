@@ -12,8 +12,6 @@ from benchmarks.archive import (
 )
 from benchmarks.curves import seven_line_curves
 
-pytestmark = pytest.mark.alone
-
 TRIALS = 4
 # With few blocks, and for a second or two, more than for an archive: see RESULTS.md.
 STACK = 1.6
@@ -30,6 +28,7 @@ def best_ratio(archive, memory, limit):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_stack_costs_little_beside_its_curves_in_memory(tmp_path):
     make_stack(tmp_path / "stack.h5", seven_line_curves(200), 5000)
     ratio = best_ratio(
@@ -41,6 +40,7 @@ def test_a_stack_costs_little_beside_its_curves_in_memory(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_text_files_cost_little_beside_their_curves_in_memory(tmp_path):
     make_texts(tmp_path / "texts", 2000)
     ratio = best_ratio(

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.alone
-
 TRIALS = 5
 IMPORT_SECONDS = 0.15
 HELP_SECONDS = 0.4
@@ -74,6 +72,7 @@ def memory_ratio():
     return measured_by(MEMORY)
 
 
+@pytest.mark.alone
 def test_the_import_takes_less_than_150_ms():
     assert best_of_several(import_seconds, IMPORT_SECONDS) < IMPORT_SECONDS
 
@@ -86,6 +85,7 @@ def test_the_import_loads_neither_numba_nor_cupy_nor_scipy():
     assert measured_by(code) == 0
 
 
+@pytest.mark.alone
 def test_help_is_on_the_screen_in_less_than_400_ms():
     assert best_of_several(help_seconds, HELP_SECONDS) < HELP_SECONDS
 

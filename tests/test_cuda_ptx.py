@@ -37,6 +37,8 @@ from gpusaxs.stages.noise import Noise
 from gpusaxs.stages.process_peak import ProcessPeak
 from gpusaxs.stages.refine import Refine
 
+pytestmark = pytest.mark.slow
+
 MOST_LOCAL_BYTES = 1024
 COPY_ALONE = {"restart_search"}
 # A float32 is read, written or added. (exp and expm1 of NVIDIA's library compare and round in

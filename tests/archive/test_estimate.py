@@ -293,7 +293,6 @@ print({result})
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_the_memory_is_that_of_a_real_run(tmp_path):
     stack = simulate(4000, seed=1, points=800).write(tmp_path / "stack")
 

@@ -16,7 +16,7 @@ import pytest
 from gpusaxs.archive.run import process_archive
 from gpusaxs.simulate import simulate
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.slow
 
 KILLS = 50
 OPTIONS = {"backend": "numpy", "workers": 1, "block_size": 1, "q_unit": "1/nm", "save_curves": True}

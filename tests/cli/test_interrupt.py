@@ -13,8 +13,6 @@ from gpusaxs.archive.opened import open_run
 from gpusaxs.archive.run import process_archive
 from gpusaxs.simulate import simulate
 
-pytestmark = pytest.mark.alone
-
 COMMAND = [sys.executable, "-c", "from gpusaxs.cli.main import main; main()", "process"]
 PATIENCE = 120.0
 
