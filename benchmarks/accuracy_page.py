@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from benchmarks import accuracy, calibration, measured, robustness
+from benchmarks import accuracy, calibration, measured, perfect_lines, robustness
 from benchmarks.known_answers import answers, groups
 from gpusaxs.pipeline import Pipeline
 
@@ -52,7 +52,9 @@ def main() -> None:
     options.add_argument("--page", type=Path, default=PAGE, help="to be filled")
     options.add_argument("--recipes", type=int, default=200, help="curves for the pulls")
     options.add_argument("--noises", type=int, default=50, help="how often their noise is drawn")
-    options.add_argument("--others", type=int, default=200, help="curves a group for robustness")
+    options.add_argument(
+        "--others", type=int, default=200, help="curves a group for perfect lines and robustness"
+    )
     asked = options.parse_args()
     page = asked.page.read_text("utf-8")
     pipeline = Pipeline.load(asked.pipeline).with_settings(asked.settings)
@@ -60,12 +62,14 @@ def main() -> None:
     found = accuracy.Answers(rows)
     pulls = calibration.measure_pulls(asked.recipes, asked.noises, asked.seed, pipeline)
     bins = calibration.diagrams(found)
+    perfect = perfect_lines.measure(asked.others, asked.seed, pipeline, asked.workers)
     sizes, changes = robustness.measure(groups(asked.others, asked.seed), pipeline, asked.workers)
     parts = {
         "made": f"Measured on {datetime.date.today().isoformat()}: {rows.num_rows:,} curves, "
         f"{asked.curves:,} a phase and exposure, seed {asked.seed}; pulls of {asked.recipes} "
         f"curves with {asked.noises} noises each; robustness of {sum(sizes.values()):,} curves.",
         **accuracy.parts(found),
+        "perfect lines": perfect_lines.goal_table(perfect),
         **calibration.parts(*pulls, bins),
         "robustness": robustness.summary_table(sizes, changes),
     }

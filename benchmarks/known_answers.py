@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -141,15 +141,28 @@ def groups(curves: int = 1000, seed: int = DEVELOPMENT_SEED) -> list[Group]:
     ]
 
 
+Prepared = Callable[[Pipeline, Simulation], Pipeline]
+"""What makes a pipeline ready for the curves of a group."""
+
+
+def as_it_is(pipeline: Pipeline, _: Simulation) -> Pipeline:
+    """Leave a pipeline as it is."""
+    return pipeline
+
+
 def answers(
-    chosen: Sequence[Group], pipeline: Pipeline, workers: int | None = None
+    chosen: Sequence[Group],
+    pipeline: Pipeline,
+    workers: int | None = None,
+    prepared: Prepared = as_it_is,
 ) -> Iterator[pa.Table]:
     """Simulate groups and process them, in processes of their own; a table of `ANSWERS` each."""
     # Whoever compiles first keeps the kernels for all.
     _process(Group(PHASES[0].name, EXPOSURES[-1], 1, 0).simulate(), pipeline)
     count = min(workers or available_cores(), len(chosen))
     with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_answers_of, chosen, [pipeline] * len(chosen))
+        same = len(chosen)
+        yield from pool.map(_answers_of, chosen, [pipeline] * same, [prepared] * same)
 
 
 def _process(simulation: Simulation, pipeline: Pipeline) -> gpusaxs.Result:
@@ -165,9 +178,9 @@ def _process(simulation: Simulation, pipeline: Pipeline) -> gpusaxs.Result:
     )
 
 
-def _answers_of(group: Group, pipeline: Pipeline) -> pa.Table:
+def _answers_of(group: Group, pipeline: Pipeline, prepared: Prepared) -> pa.Table:
     simulation = group.simulate()
-    return judge(simulation, _process(simulation, pipeline), group)
+    return judge(simulation, _process(simulation, prepared(pipeline, simulation)), group)
 
 
 def judge(simulation: Simulation, result: gpusaxs.Result, group: Group) -> pa.Table:

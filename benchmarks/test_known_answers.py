@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks import accuracy, calibration, known_answers, measured, robustness
+import gpusaxs
+from benchmarks import accuracy, calibration, known_answers, measured, perfect_lines, robustness
 from benchmarks.accuracy_page import fill
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.sample import LineKind, Peak, PhaseMatch, Sample, Verdict
@@ -101,6 +102,26 @@ def test_the_lines_of_a_bright_curve_are_found(found):
     assert found["bragg"][clear].sum() > 0.9 * found["visible"][clear].sum()
     smooth = found.negatives & (found["visible"] == 0)
     assert (found["found"][smooth] == 0).all()
+
+
+def test_perfect_lines_are_the_visible_ones_where_they_are(standard):
+    drawn = simulate(6, seed=9, phases=["Pn-3m"], counts=2000.0, perturbations=())
+    result = gpusaxs.process(
+        drawn.q,
+        drawn.intensity,
+        drawn.sigma,
+        q_unit="1/nm",
+        ids=drawn.truth["id"].to_pylist(),
+        pipeline=perfect_lines.with_perfect_lines(standard, drawn),
+        backend="numpy",
+    )
+    lines = [line for line in drawn.lines.to_pylist() if line["visible"]]
+    peaks = result.peaks.to_pylist()
+    assert [peak["id"] for peak in peaks] == [line["id"] for line in lines]
+    assert len(lines) > 12
+    off = [(a["q"] - b["q"]) / a["q_sigma"] for a, b in zip(peaks, lines, strict=True)]
+    assert 0.5 < np.std(off) < 1.5
+    assert all(peak["bragg"] for peak in peaks)
 
 
 def test_a_group_has_the_perturbations_that_the_tables_divide_it_by(found):
