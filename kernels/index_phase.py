@@ -22,13 +22,14 @@ from gpusaxs.kernels.curve_kernel import (
     curve_kernel,
     device_function,
 )
-from gpusaxs.kernels.free_ratio import fit_axes
+from gpusaxs.kernels.free_ratio import fit_axes, place_reflections
 from gpusaxs.kernels.lattice_fit import fit_lattice
 from gpusaxs.kernels.one_phase import (
     best_axes,
     copy_explanation,
     first_two_suffice,
     lowest_but,
+    most_promising,
     strongest_but,
 )
 from gpusaxs.kernels.phase_verdict import lead_over, log_sum, probability
@@ -153,6 +154,14 @@ def explain_by_one(case, explanations, trial, scanned, change):  # type: ignore[
     for one in range(3 * n_known):
         explanations[one, explain.SCORE] = -math.inf
         explanations[one, explain.BETA] = math.nan
+    for phase in range(n_known):
+        place_reflections(
+            known.planes[phase],
+            known.reflections[phase],
+            1.0,
+            known.positions[phase],
+            known.order[phase],
+        )
     strongest = strongest_but(lines, count, -1, -1)
     lowest = lowest_but(lines, count, -1, -1)
     base = strongest
@@ -160,8 +169,11 @@ def explain_by_one(case, explanations, trial, scanned, change):  # type: ignore[
     for attempt in range(2):
         if strongest < 0:
             break
-        top = -math.inf
-        for phase in range(n_known):
+        # What the best explains, the others have to come near.
+        top = explanations[best, explain.SCORE]
+        first = most_promising(case, lowest)
+        for turn in range(n_known):
+            phase = (first + turn) % n_known
             if known.prior[phase] > -math.inf:
                 found = explanations[attempt * n_known + phase]
                 least = top - _FAR_BEHIND

@@ -158,6 +158,30 @@ def best_lattice(case, phase, trial, best, strongest, lowest, least, change):  #
 
 
 @device_function
+def most_promising(case, base):  # type: ignore[no-untyped-def]
+    """Return the phase that explains most lines with one line as its first reflection.
+
+    Of several that explain as many, the one whose reflections reach the last of them soonest.
+    """
+    lines, count, known = case.lines, case.size, case.known
+    best = 0
+    most = -math.inf
+    for phase in range(known.prior.shape[0]):
+        if known.prior[phase] > -math.inf:
+            positions = known.positions[phase]
+            beta = lines[bragg.CENTRE, base] / positions[0]
+            matches = explain.assign(lines, count, 0, positions, known.reflections[phase], beta)
+            last = 0.0
+            for j in range(count):
+                last = max(last, lines[bragg.ASSIGNED, j])
+            promise = matches - last / positions.shape[0]
+            if promise > most:
+                best = phase
+                most = promise
+    return best
+
+
+@device_function
 def best_axes(case, phase, trial, scanned, best, strongest, lowest, least, change):  # type: ignore[no-untyped-def]
     """`best_lattice` at the ratio of the axes that fits best, where that is free.
 
@@ -169,7 +193,6 @@ def best_axes(case, phase, trial, scanned, best, strongest, lowest, least, chang
     reflections = known.reflections[phase]
     low, high = known.ratios[phase]
     if math.isnan(low):
-        place_reflections(planes, reflections, 1.0, positions, order)
         best_lattice(case, phase, trial, best, strongest, lowest, least, change)
         return
     best[explain.SCORE] = -math.inf
