@@ -31,6 +31,7 @@ from gpusaxs.kernels.one_phase import (
     lowest_but,
     most_promising,
     strongest_but,
+    three_highest,
 )
 from gpusaxs.kernels.phase_verdict import lead_over, log_sum, probability
 from gpusaxs.kernels.process_peak import is_drawn, profile_row
@@ -162,7 +163,7 @@ def explain_by_one(case, explanations, trial, scanned, change):  # type: ignore[
             known.positions[phase],
             known.order[phase],
         )
-    strongest = strongest_but(lines, count, -1, -1)
+    strongest = case.highest[0]
     lowest = lowest_but(lines, count, -1, -1)
     base = strongest
     best = 0
@@ -414,7 +415,7 @@ def index_phase(
         planes,
         order,
     )
-    case = explain.Case(lines, count, sure, known, curve, limits)
+    case = explain.Case(lines, count, sure, three_highest(lines, count), known, curve, limits)
     change = explain.fill_most(case)
     best = explain_by_one(case, explanations, trial, scanned, change)
     total = 3 * prior.shape[0]
