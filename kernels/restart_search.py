@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from gpusaxs.kernels.curve_kernel import Row, curve_kernel
+from gpusaxs.kernels.curve_kernel import Row, curve_kernel, device_function
+
+
+@device_function
+def start_again(intensity, sigma, residual, search, noise):  # type: ignore[no-untyped-def]
+    """Copy the curve to where peaks are looked for and taken away; (points,) float64 each."""
+    for i in range(intensity.shape[0]):
+        residual[i] = intensity[i]
+        search[i] = intensity[i]
+        noise[i] = sigma[i]
 
 
 @curve_kernel
@@ -11,7 +20,4 @@ def restart_search(intensity: Row, sigma: Row, residual: Row, search: Row, noise
 
     intensity, sigma, residual, search, noise : (points,) float64, the curve's own unit
     """
-    for i in range(intensity.shape[0]):
-        residual[i] = intensity[i]
-        search[i] = intensity[i]
-        noise[i] = sigma[i]
+    start_again(intensity, sigma, residual, search, noise)
