@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gpusaxs.kernels.restart_search import start_again
+from gpusaxs.kernels.restart_search import restart_search
 
 from benchmarks.counted import WARP, Count, Watched, count, counting_float
 from benchmarks.curves import curves_with_peaks
@@ -49,7 +49,7 @@ def test_the_numbers_of_a_watched_array_count_once_however_often_they_are_read()
 def test_a_copy_moves_each_of_its_rows_once():
     counts = Count()
     rows = [Watched(counts, counting_float(counts), np.ones(POINTS)) for _ in range(5)]
-    start_again.py_func(*rows)
+    restart_search.py_func(*rows)
     assert sum(row.moved for row in rows) == 5 * 8 * POINTS
     assert counts.flops == 0
 
