@@ -14,7 +14,6 @@ from gpusaxs.kernels.curve_kernel import (
     curve_kernel,
     device_function,
 )
-from gpusaxs.kernels.restart_search import start_again
 from gpusaxs.kernels.select import median
 
 # Median of |x| of a normal variable with unit standard deviation.
@@ -215,9 +214,6 @@ def estimate(intensity, start, block, values, work, row):  # type: ignore[no-unt
 def noise(
     intensity: Row,
     sigma: Row,
-    residual: Row,
-    search: Row,
-    search_noise: Row,
     status: Output,
     start: PerCurve,
     tolerance: Shared,
@@ -231,10 +227,7 @@ def noise(
 ) -> None:
     """Complete and check sigma against the robust fourth difference of the curve, in place.
 
-    Where that changes it, the search for peaks starts again from the curve.
-
     intensity, sigma : (points,) float64, the curve's own unit; sigma NaN where unknown
-    residual, search, search_noise : (points,) float64, see `restart_search`
     tolerance : ratio of noise to sigma, either way, that is accepted
     local_excess : the same for a block of the curve, upwards only
     least_ratio : sigma is never scaled down by more
@@ -284,8 +277,6 @@ def noise(
         fill_between(values, blocks, cut, block, row)
         for i in range(points):
             sigma[i] *= row[i]
-    if unknown > 0 or ratio != 1.0 or excess:
-        start_again(intensity, sigma, residual, search, search_noise)
 
 
 @curve_kernel

@@ -40,9 +40,6 @@ class Noise(Stage):
             rows,
             batch.intensity,
             batch.sigma,
-            batch.residual,
-            batch.search,
-            batch.noise,
             batch.status,
             batch.start,
             self.tolerance if self.check else math.inf,
@@ -50,4 +47,5 @@ class Noise(Stage):
             self.least_ratio,
             self.block,
         )
+        batch.restart_search(rows)
         return NO_REQUESTS
