@@ -77,7 +77,8 @@ class SampleBatch:
         What was subtracted from the measured intensity.
     residual, search, noise : (curves, points) float64
         The reduced curve less the peaks fitted so far; the same smoothed for the search; the
-        standard uncertainty of the latter.
+        standard uncertainty of the latter. They are copied from the curve when somebody first
+        looks at them.
     peaks : (curves, max_peaks, PEAK_COLUMNS) float64
         Fitted peaks; `n_peaks` are in use.
     candidates : (curves, max_candidates, CANDIDATE_COLUMNS) float64
@@ -123,9 +124,10 @@ class SampleBatch:
         self.status: Array = backend.to_device(status)
         self.stage_num = np.zeros(curves, np.int64)
         self.background: Array = self._filled((curves, points), 0.0)
-        self.residual: Array = self._copied(self.intensity)
-        self.search: Array = self._copied(self.intensity)
-        self.noise: Array = self._copied(self.sigma)
+        self._residual, self._search, self._noise = (
+            backend.empty((curves, points)) for _ in range(3)
+        )
+        self._search_has_begun = False
         self.peaks: Array = self._filled((curves, MAX_PEAKS, table.PEAK_COLUMNS), np.nan)
         self.n_peaks: Array = self._filled((curves,), 0, np.int64)
         self.candidates: Array = self._filled(
@@ -157,13 +159,33 @@ class SampleBatch:
         array[...] = value
         return array
 
-    def _copied(self, array: Array) -> Array:
-        copy = self.backend.empty(array.shape, array.dtype)
-        copy[...] = array
-        return copy
-
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def residual(self) -> Array:
+        """The reduced curve less the peaks fitted so far."""
+        self._begin_search()
+        return self._residual
+
+    @property
+    def search(self) -> Array:
+        """What is searched for peaks."""
+        self._begin_search()
+        return self._search
+
+    @property
+    def noise(self) -> Array:
+        """The standard uncertainty of what is searched."""
+        self._begin_search()
+        return self._noise
+
+    def _begin_search(self) -> None:
+        if not self._search_has_begun:
+            self._search_has_begun = True
+            self._residual[...] = self.intensity
+            self._search[...] = self.intensity
+            self._noise[...] = self.sigma
 
     @property
     def max_peaks(self) -> int:
@@ -321,7 +343,12 @@ class SampleBatch:
         self.backend.launch(kernel, rows, (self.start, self.stop), *arguments)
 
     def restart_search(self, rows: IndexArray) -> None:
-        """Point the search for peaks at the reduced curve; whoever changes that calls this."""
+        """Point the search for peaks at the reduced curve; whoever changes that calls this.
+
+        As long as nobody has looked at the search there is nothing to do.
+        """
+        if not self._search_has_begun:
+            return
         self.launch(
             restart_search,
             rows,
