@@ -513,16 +513,16 @@ def _is_same(q: FloatArray, other: FloatArray) -> bool:
 def _needs_no_repair(q: FloatArray, intensity: FloatArray) -> bool:
     """Whether curves on one q are sound, every one."""
     # A sum is finite only if every term is.
-    return (
-        is_sound(q)
-        and bool(np.isfinite(intensity.sum(axis=1)).all())
-        and bool((intensity.max(axis=1) > intensity.min(axis=1)).all())
-    )
+    if not (is_sound(q) and bool(np.isfinite(intensity.sum(axis=1)).all())):
+        return False
+    # Curves whose ends differ are not flat; few are left.
+    left = intensity[intensity[:, 0] == intensity[:, -1]]
+    return bool((left.max(axis=1) > left.min(axis=1)).all())
 
 
 def _known(sigma: FloatArray) -> FloatArray:
     """Return sigma with NaN, in place, wherever it says nothing: zero, negative or infinite."""
-    if not ((sigma > 0).all() and np.isfinite(sigma.sum())):
+    if sigma.size and not (sigma.min() > 0 and np.isfinite(sigma.sum())):
         sigma[~(np.isfinite(sigma) & (sigma > 0))] = np.nan
     return sigma
 
@@ -605,18 +605,20 @@ def reflections(numbered: Numbered, lines: FloatArray, bits: int) -> Reflections
     """
     which = lines[:, table.PHASE].astype(np.int64)
     chosen = bits_of(lines[:, bits], numbered.reflections.shape[1])
-    ratio = np.nan_to_num(lines[:, table.RATIO], nan=1.0)
-    along, across = np.moveaxis(numbered.planes[which], 2, 0)
-    s = np.sqrt(along + across / ratio[:, np.newaxis] ** 2)
-    offset = np.nan_to_num(lines[:, table.OFFSET])
-    q = 2.0 * np.pi * s / lines[:, table.LATTICE, np.newaxis] + offset[:, np.newaxis]
-    return Reflections(chosen.sum(axis=1), numbered.reflections[which][chosen], q[chosen])
+    row, place = np.nonzero(chosen)
+    ratio = np.nan_to_num(lines[row, table.RATIO], nan=1.0)
+    along, across = numbered.planes[which[row], place].T
+    s = np.sqrt(along + across / ratio**2)
+    offset = np.nan_to_num(lines[row, table.OFFSET])
+    q = 2.0 * np.pi * s / lines[row, table.LATTICE] + offset
+    return Reflections(chosen.sum(axis=1), numbered.reflections[which[row], place], q)
 
 
 def bits_of(masks: FloatArray, count: int) -> NDArray[np.bool_]:
     """Whether each of the lowest `count` bits is set; masks : (rows,), NaN has none."""
-    whole = np.nan_to_num(masks).astype(np.int64)[:, np.newaxis]
-    return (whole >> np.arange(count) & 1).astype(np.bool_)
+    whole = np.nan_to_num(masks).astype("<i8")[:, np.newaxis]
+    bits = np.unpackbits(whole.view(np.uint8), axis=1, count=count, bitorder="little")
+    return bits.astype(np.bool_)
 
 
 def _phases(host: dict[str, NDArray[Any]], known: Sequence[Phase]) -> list[tuple[PhaseMatch, ...]]:
