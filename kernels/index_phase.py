@@ -72,7 +72,7 @@ _CANDIDATES = 3
 _BEYOND_DOUBT = 25.0
 # What one phase loses where two are tried, and lines that they take. A second one costs 20, or 10
 # in a known ratio: 13 or 3 for being there, and 7 for the precision of its lattice.
-_WORTH_ANOTHER = 12.0
+_WORTH_ANOTHER = 16.0
 _LINES_OF_TWO = 4
 # Clear lines that two phases leave where three are tried.
 _LEFT_OVER = 2
