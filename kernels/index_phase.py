@@ -30,14 +30,16 @@ from gpusaxs.kernels.curve_kernel import (
     curve_kernel,
     device_function,
 )
-from gpusaxs.kernels.free_ratio import fit_axes
+from gpusaxs.kernels.free_ratio import fit_axes, place_reflections
 from gpusaxs.kernels.lattice_fit import fit_lattice
 from gpusaxs.kernels.one_phase import (
     best_axes,
     copy_explanation,
     first_two_suffice,
     lowest_but,
+    most_promising,
     strongest_but,
+    three_highest,
 )
 from gpusaxs.kernels.phase_verdict import chosen_of, is_chosen, lead_of, log_sum, probability
 from gpusaxs.kernels.process_peak import is_drawn, profile_row
@@ -165,15 +167,26 @@ def explain_by_one(case, explanations, trial, scanned, change):  # type: ignore[
     for one in range(3 * n_known):
         explanations[one, explain.SCORE] = -math.inf
         explanations[one, explain.BETA] = math.nan
-    strongest = strongest_but(lines, count, -1, -1)
+    for phase in range(n_known):
+        place_reflections(
+            known.planes[phase],
+            known.reflections[phase],
+            1.0,
+            known.positions[phase],
+            known.order[phase],
+        )
+    strongest = case.highest[0]
     lowest = lowest_but(lines, count, -1, -1)
     base = strongest
     best = 0
     for attempt in range(2):
         if strongest < 0:
             break
-        top = -math.inf
-        for phase in range(n_known):
+        # What the best explains, the others have to come near.
+        top = explanations[best, explain.SCORE]
+        first = most_promising(case, lowest)
+        for turn in range(n_known):
+            phase = (first + turn) % n_known
             if known.prior[phase] > -math.inf:
                 found = explanations[attempt * n_known + phase]
                 least = top - _FAR_BEHIND
@@ -504,7 +517,7 @@ def index_phase(
         planes,
         order,
     )
-    case = explain.Case(lines, count, sure, known, curve, limits)
+    case = explain.Case(lines, count, sure, three_highest(lines, count), known, curve, limits)
     change = explain.fill_most(case)
     best = explain_by_one(case, explanations, trial, scanned, change)
     total = 3 * prior.shape[0]

@@ -75,6 +75,7 @@ class Case(NamedTuple):
 
     lines : (LINE_ROWS, MAX_LINES) float64, see `bragg_lines`; the first `size` of them
     sure : how many of these are Bragg lines
+    highest : the three highest of them, the highest first; -1 in the place of a third of two
     known, curve : what may be named, and where reflections are looked for
     limits : (LIMITS,) float64, see `bragg_lines`
     """
@@ -82,6 +83,7 @@ class Case(NamedTuple):
     lines: FloatArray
     size: int
     sure: int
+    highest: tuple[int, int, int]
     known: Known
     curve: Curve
     limits: FloatArray
@@ -156,25 +158,26 @@ def assign(lines, count, member, positions, reflections, beta):  # type: ignore[
     matches = 0
     k = 0
     inverse = 1.0 / beta
+    # The last line that was given one: which, and how far away.
     previous = -1
+    taken = -1
+    apart = 0.0
     for j in range(count):
-        given[j] = -1.0
-        if lines[bragg.SURE, j] == 0.0:
-            continue
         s = lines[bragg.CENTRE, j] * inverse
         while k + 1 < reflections and positions[k] + positions[k + 1] <= 2.0 * s:
             k += 1
         distance = abs(positions[k] - s)
-        if distance > lines[bragg.REACH, j] * inverse:
-            continue
-        if previous >= 0 and given[previous] == k:
-            if abs(positions[k] - lines[bragg.CENTRE, previous] * inverse) <= distance:
-                continue
-            given[previous] = -1.0
-            matches -= 1
-        given[j] = k
-        previous = j
-        matches += 1
+        near = (distance <= lines[bragg.REACH, j] * inverse) & (lines[bragg.SURE, j] == 1.0)
+        if near & (k == taken):
+            near = distance < apart
+            if near:
+                given[previous] = -1.0
+                matches -= 1
+        given[j] = k if near else -1.0
+        previous = j if near else previous
+        taken = k if near else taken
+        apart = distance if near else apart
+        matches += near
     return matches
 
 
@@ -227,10 +230,11 @@ def fit_beta(lines, count, member, members, positions):  # type: ignore[no-untyp
     information = 0.0
     for j in range(count):
         k = int(lines[bragg.ASSIGNED + member, j])
-        if k >= 0 and (shared_too or not is_shared(lines, j, member, members)):
-            weight = lines[bragg.WEIGHT, j] * positions[k]
-            cross += weight * lines[bragg.CENTRE, j]
-            information += weight * positions[k]
+        counts = (k >= 0) & (shared_too or not is_shared(lines, j, member, members))
+        s = positions[k] if counts else 0.0
+        weight = lines[bragg.WEIGHT, j] * s
+        cross += weight * lines[bragg.CENTRE, j]
+        information += weight * s
     return cross / information, information
 
 
@@ -342,8 +346,11 @@ def missing_score(lines, count, rank, centre, member, curve, limits, careful):  
 
 
 @device_function
-def match_gain(lines, j, expected, span):  # type: ignore[no-untyped-def]
-    """Logarithm of how much likelier a line lies there by a lattice's prediction than by chance."""
+def match_gain(lines, j, expected, presence, span):  # type: ignore[no-untyped-def]
+    """Logarithm of how much likelier a line lies there by a lattice's prediction than by chance.
+
+    presence : probability that the reflection which is expected has intensity at all
+    """
     deviation = lines[bragg.CENTRE, j] - expected
     close = lines[bragg.CLOSE_SIGMA, j]
     wide = _WIDE * lines[bragg.MATCH_SIGMA, j]
@@ -352,7 +359,7 @@ def match_gain(lines, j, expected, span):  # type: ignore[no-untyped-def]
     density = _CLOSE / close * math.exp(-0.5 * u * u) + (1.0 - _CLOSE) / wide * math.exp(
         -0.5 * v * v
     )
-    return math.log(max(density, 1e-300) * span / _ROOT_TWO_PI)
+    return math.log(max(presence * density, 1e-300) * span / _ROOT_TWO_PI)
 
 
 @device_function
@@ -368,7 +375,7 @@ def best_gain(lines, j, explanation, positions, span):  # type: ignore[no-untype
         if k >= 0:
             phase = int(explanation[PHASE + member])
             expected = explanation[BETA + member] * positions[phase, k]
-            gain = match_gain(lines, j, expected, span) + math.log(presence(k))
+            gain = match_gain(lines, j, expected, presence(k), span)
             if gain > best:
                 best = gain
                 lines[bragg.OWNER, j] = member
@@ -385,7 +392,7 @@ def fill_most(case):  # type: ignore[no-untyped-def]
     span = case.curve.q[case.curve.q.shape[0] - 1] - case.curve.q[0]
     change = 0.0
     for j in range(case.size):
-        most = lines[bragg.RARITY, j] + match_gain(lines, j, lines[bragg.CENTRE, j], span)
+        most = lines[bragg.RARITY, j] + match_gain(lines, j, lines[bragg.CENTRE, j], 1.0, span)
         lines[bragg.MOST, j] = most
         change = max(change, most + UNEXPLAINED * lines[bragg.RARITY, j])
     return change
@@ -404,10 +411,8 @@ def at_most(case, phase, beta, information):  # type: ignore[no-untyped-def]
     lines = case.lines
     total = case.known.prior[phase] + precision_cost(beta, information)
     for j in range(case.size):
-        if lines[bragg.ASSIGNED, j] >= 0.0:
-            total += lines[bragg.MOST, j]
-        elif lines[bragg.SURE, j] == 1.0:
-            total -= UNEXPLAINED * lines[bragg.RARITY, j]
+        lost = -UNEXPLAINED * lines[bragg.RARITY, j] * lines[bragg.SURE, j]
+        total += lines[bragg.MOST, j] if lines[bragg.ASSIGNED, j] >= 0.0 else lost
     return total
 
 

@@ -19,6 +19,7 @@ from gpusaxs.kernels.curve_kernel import (
     curve_kernel,
     device_function,
 )
+from numba.core.errors import NumbaError
 
 from gpusaxs.backends.numpy import NumpyBackend
 
@@ -145,6 +146,15 @@ def test_called_directly_a_kernel_runs_on_one_curve():
     moments(values.copy(), values, table, 2.0, 0.0, number, np.empty(3), np.empty(3, np.int64))
     assert values.tolist() == [2.0, 8.0, 18.0]
     assert number[0] == 3
+
+
+def test_what_allocates_does_not_compile():
+    @device_function
+    def allocating(points):
+        return np.empty(points).shape[0]
+
+    with pytest.raises(NumbaError):
+        allocating(3)
 
 
 def test_no_rows_are_no_launch():
