@@ -141,14 +141,25 @@ def settle(case, explanation):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def drop_repeated(explanations, first, end):  # type: ignore[no-untyped-def]
+def keep_one(source, member, target):  # type: ignore[no-untyped-def]
+    """Write an explanation that is one phase of another."""
+    copy_explanation(source, target)
+    target[explain.COUNT] = 1.0
+    target[explain.PHASE] = source[explain.PHASE + member]
+    target[explain.BETA] = source[explain.BETA + member]
+
+
+@device_function
+def drop_repeated(explanations, end):  # type: ignore[no-untyped-def]
     """Of explanations by the same phases with about the same lattices keep the best."""
-    for one in range(first, end):
-        for other in range(first, one):
-            if is_same(explanations[one], explanations[other], ONE_ANSWER):
-                worse = one
-                if explanations[one, explain.SCORE] > explanations[other, explain.SCORE]:
-                    worse = other
+    for one in range(end):
+        for other in range(one):
+            worse = one
+            if explanations[one, explain.SCORE] > explanations[other, explain.SCORE]:
+                worse = other
+            if explanations[worse, explain.SCORE] > -math.inf and is_same(
+                explanations[one], explanations[other], ONE_ANSWER
+            ):
                 explanations[worse, explain.SCORE] = -math.inf
 
 
@@ -243,9 +254,8 @@ def add_phase(case, given, phase, unexplained, trial, beam, number):  # type: ig
 
 
 @device_function
-def add_phases(case, givens, n_given, unexplained, trial, beam):  # type: ignore[no-untyped-def]
-    """Fill a beam with the explanations of another, each with one more phase; return its number."""
-    number = 0
+def add_phases(case, givens, n_given, unexplained, trial, beam, number):  # type: ignore[no-untyped-def]
+    """Add the explanations of a beam, each with one more phase, to another; return its number."""
     for one in range(n_given):
         assign_sure(case, givens[one])
         for phase in range(case.known.prior.shape[0]):

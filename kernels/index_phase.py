@@ -16,6 +16,7 @@ from gpusaxs.kernels.coexistence import (
     drop_repeated,
     has_idle_phase,
     is_left,
+    keep_one,
     settle,
 )
 from gpusaxs.kernels.curve_kernel import (
@@ -50,8 +51,8 @@ MAX_KNOWN_PHASES = 32
 MAX_REFLECTIONS = 20
 _BEAM = 8
 # Explanations by one phase: the best of each from its strongest lines, from others, and at an
-# offset of q. Behind them those by two phases and by three.
-_EXPLANATIONS = 3 * MAX_KNOWN_PHASES + 2 * _BEAM
+# offset of q. Behind them those by two phases and by three, and each phase of the best alone.
+_EXPLANATIONS = 3 * MAX_KNOWN_PHASES + 2 * _BEAM + bragg.MEMBERS
 
 Lines = Annotated[FloatArray, ScratchOf((bragg.LINE_ROWS, bragg.MAX_LINES))]
 Explanations = Annotated[FloatArray, ScratchOf((_EXPLANATIONS, explain.EXPLANATION_COLUMNS))]
@@ -76,6 +77,8 @@ _BEYOND_DOUBT = 25.0
 # in a known ratio: 13 or 3 for being there, and 7 for the precision of its lattice.
 _WORTH_ANOTHER = 16.0
 _LINES_OF_TWO = 4
+# Pairs whose first phase is looked for again.
+_LOOKED_FOR_AGAIN = 2
 # Clear lines that two phases leave where three are tried.
 _LEFT_OVER = 2
 # Lattices of one phase nearer than this are one answer, whatever offset of q goes with them.
@@ -242,22 +245,28 @@ def loses(case, explanation):  # type: ignore[no-untyped-def]
 def explain_by_several(case, explanations, total, trial):  # type: ignore[no-untyped-def]
     """Add the best explanations by two phases and by three; return how many there are then.
 
-    Pairs are made of the best lattices of one phase that leave lines for another.
+    Pairs are made of the best lattices of one phase that leave lines for another; then the first
+    phases of the best pairs are looked for again, beside the second ones. The phases of the best
+    explanation are explanations too, each alone.
     """
     firsts = explanations[total : total + _BEAM]
     seconds = explanations[total + _BEAM : total + 2 * _BEAM]
     seconds[0, explain.COUNT] = 0.0
     seconds[0, explain.OFFSET] = 0.0
-    n_first = add_phases(case, seconds, 1, 0.0, trial, firsts)
-    n_second = add_phases(case, firsts, n_first, explain.UNEXPLAINED, trial, seconds)
+    n_first = add_phases(case, seconds, 1, 0.0, trial, firsts, 0)
+    n_second = add_phases(case, firsts, n_first, explain.UNEXPLAINED, trial, seconds, 0)
     if n_second == 0:
         return total
+    n_first = min(n_second, _LOOKED_FOR_AGAIN)
+    for one in range(n_first):
+        keep_one(seconds[one], 1, firsts[one])
+    n_second = add_phases(case, firsts, n_first, explain.UNEXPLAINED, trial, seconds, n_second)
     # Pairs take the place of what they were made from; triples follow them.
     for one in range(n_second):
         copy_explanation(seconds[one], firsts[one])
     end = total + n_second
     if leaves(case, firsts[0], _LEFT_OVER):
-        n_third = add_phases(case, firsts, min(n_second, 3), explain.UNEXPLAINED, trial, seconds)
+        n_third = add_phases(case, firsts, min(n_second, 3), explain.UNEXPLAINED, trial, seconds, 0)
         for one in range(n_third):
             copy_explanation(seconds[one], explanations[end])
             end += 1
@@ -266,7 +275,14 @@ def explain_by_several(case, explanations, total, trial):  # type: ignore[no-unt
         look_closer(case, explanations[one])
         if has_idle_phase(case, explanations[one]):
             explanations[one, explain.SCORE] = -math.inf
-    drop_repeated(explanations, total, end)
+    best = best_of(explanations, end)
+    members = int(explanations[best, explain.COUNT])
+    if members > 1:
+        for member in range(members):
+            keep_one(explanations[best], member, explanations[end])
+            look_closer(case, explanations[end])
+            end += 1
+    drop_repeated(explanations, end)
     return end
 
 
@@ -387,7 +403,7 @@ def put_first(explanation, group):  # type: ignore[no-untyped-def]
 
 @device_function
 def write_answer(case, phases, rows, candidate, sure, explanation, named):  # type: ignore[no-untyped-def]
-    """Write the first `named` phases of an explanation behind `rows` others; return their number."""
+    """Write the first `named` phases of an explanation behind `rows` others; return the sum."""
     take_up(case, explanation)
     for member in range(named):
         write_phase(case, phases[rows + member], candidate, sure, explanation, member, named)
