@@ -1,7 +1,8 @@
 """Fit the constants of `kernels/phase_verdict.py`: ``python -m benchmarks.calibrate``.
 
 Curves of every phase, pairs and hard negatives are simulated at every exposure and processed; the
-first candidate of each curve that has one is right where all its phases are there. The logistic
+first candidate of each curve that has one is right where all its phases are there, each with its
+lattice parameter. The logistic
 map of its lead is fitted by maximum likelihood, with a floor of doubt for each class of answers.
 Hexagonal and lamellar curves count more among answers from two lines: these name no other phase,
 and where only two lines can be seen they are what is met.
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 import gpusaxs
-from benchmarks.known_answers import Group, groups
+from benchmarks.known_answers import Group, candidates, groups, judged, lattices_of
 from gpusaxs.pipeline import Pipeline
 
 SEED = 62000
@@ -53,15 +54,17 @@ def answers_of(group: Group) -> Iterator[tuple[float, int, bool, float]]:
         workers=1,
     )
     first: dict[str, list[dict[str, object]]] = {}
-    for row in result.phases.filter(pc.equal(result.phases["candidate"], 0)).to_pylist():
+    best = result.phases.filter(pc.equal(result.phases["candidate"], 0))
+    given = candidates(best)
+    for row in best.to_pylist():
         first.setdefault(row["id"], []).append(row)
     for true, said in zip(simulation.truth.to_pylist(), result.samples.to_pylist(), strict=True):
         phases = first.get(true["id"])
         if phases:
-            named = {phase["phase"] for phase in phases}
+            answer, _ = judged(lattices_of(true), "identified", given[true["id"]])
             kind = class_of(phases)
             weight = _WEIGHT_OF_TWO if kind == 0 and true["phase"] in OF_TWO_LINES else 1.0
-            yield said["margin"], kind, named <= {true["phase"], true["second_phase"]}, weight
+            yield said["margin"], kind, answer in ("right", "partly"), weight
 
 
 def fit(
