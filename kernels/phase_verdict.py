@@ -9,14 +9,14 @@ from gpusaxs.kernels.coexistence import ONE_ANSWER, has_phase
 from gpusaxs.kernels.curve_kernel import device_function
 
 # P = (1 - floor) / (1 + exp(-(offset + slope lead))), the floor by how many reflections are seen.
-# Made by `python -m benchmarks.calibrate --curves 250`, from 8,193 answers.
-_OFFSET = -0.182
-_SLOPE = 0.941
-_FLOOR_TWO = 0.1258
-_FLOOR_THREE = 0.0195
-_FLOOR_FOUR = 0.0099
-_FLOOR_SIX = 0.0019
-_FLOOR_SEVERAL = 0.0184
+# Made by `python -m benchmarks.calibrate --curves 250`, from 8,135 answers.
+_OFFSET = -0.277
+_SLOPE = 0.974
+_FLOOR_TWO = 0.1692
+_FLOOR_THREE = 0.0496
+_FLOOR_FOUR = 0.0152
+_FLOOR_SIX = 0.0028
+_FLOOR_SEVERAL = 0.0053
 
 
 @device_function
