@@ -58,9 +58,9 @@ SAMPLES = pa.schema(
         *((f"{META}{name}", _type_of(field)) for name, field in FIELDS.items()),
     ]
 )
-"""One row a curve. phase names all that coexist, as "Pn-3m + Im-3m"; lattice and its sigma are
-those of the first, score and probability those of the best candidate. lattice, its sigma and
-d_spacing (2 pi / q of the strongest Bragg line) in nm, q in 1/nm; q_unit is the unit of the
+"""One row a curve. phase names all that are sure to coexist, as "Pn-3m + Im-3m"; lattice and its
+sigma are those of the first, score and probability those of the best candidate. lattice, its sigma
+and d_spacing (2 pi / q of the strongest Bragg line) in nm, q in 1/nm; q_unit is the unit of the
 source. What the source says beside its numbers stands in columns ``meta.NAME``, in the units of
 `gpusaxs.metadata.FIELDS`. Null where there is no answer. Behind
 these stand the numbers that stages leave: see `samples_schema`."""
@@ -96,7 +96,8 @@ PHASE_ROWS = pa.schema(
     ]
 )
 """One row a phase of a curve, the best candidate first; phases with the same candidate coexist.
-Where a curve is identified, all have candidate 0. See `gpusaxs.sample.PhaseMatch`; unexplained
+Where a curve is identified, candidate 0 is what is named; others follow only where that is a part
+of the best explanation: the candidates for the whole. See `gpusaxs.sample.PhaseMatch`; unexplained
 counts as the peaks' index does, and partner is `gpusaxs.phases.bonnet_partner`."""
 
 
