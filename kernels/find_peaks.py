@@ -672,6 +672,9 @@ def find_peak(
     shoulder_share: Shared,
     resolution: Shared,
     relative_resolution: Shared,
+    takes_own: Shared,
+    own_resolution: PerCurve,
+    own_relative_resolution: PerCurve,
     peaks: Rows,
     n_peaks: PerCurve,
     candidates: Rows,
@@ -706,11 +709,17 @@ def find_peak(
     shoulder_share : least height of a shoulder over that of a peak nearby
     resolution : FWHM in 1/nm of what is no narrower than the instrument allows
     relative_resolution : the same over q; both add in quadrature
+    takes_own : whether those of the curve itself add to them, NaN where it has none
     peaks : (max_peaks, PEAK_COLUMNS) float64; `n_peaks` are in use
     candidates : (max_candidates, CANDIDATE_COLUMNS) float64, written, the highest first, of equal
         ones the first first; the lowest are left out where there is no room. The first has the
         prominence that it shows from nearby, and its remarks; the others wait for their turn.
     """
+    if takes_own:
+        if own_resolution > 0.0:
+            resolution = math.hypot(resolution, own_resolution)
+        if own_relative_resolution > 0.0:
+            relative_resolution = math.hypot(relative_resolution, own_relative_resolution)
     count = 0
     # A prominence seen from nearby, as those that wait have it, says nothing of a window, a width
     # or a highest prominence that is asked for.
