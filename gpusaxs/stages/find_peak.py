@@ -77,8 +77,8 @@ class FindPeak(Stage):
     )
     resolution: NonNegative | Literal["data"] = parameter(
         0.0,
-        "FWHM of the instrument's resolution: nothing that looks narrower by far is a peak; data "
-        "for what the metadata of each curve say.",
+        "FWHM of the instrument's resolution: nothing that looks narrower by far is a peak; "
+        "'data' for that which the metadata of each curve tell.",
         unit="1/nm",
     )
     relative_resolution: float = parameter(
@@ -113,6 +113,9 @@ class FindPeak(Stage):
         conditions[kernel.WIDTH] = _limits(self.width)
         conditions[kernel.HEIGHT_NOISE] = _limits(self.height_noise)
         conditions[kernel.PROMINENCE_NOISE] = _limits(self.prominence_noise)
+        resolution = math.nan if self.resolution == "data" else self.resolution
+        conditions[kernel.RESOLUTION] = _limits(resolution)
+        conditions[kernel.RELATIVE_RESOLUTION] = _limits(self.relative_resolution)
         return conditions
 
     def launch(self, batch: SampleBatch, rows: IndexArray) -> Requests:
@@ -136,9 +139,6 @@ class FindPeak(Stage):
             self.again,
             math.inf if self.shoulder_noise is None else self.shoulder_noise,
             self.shoulder_share,
-            0.0 if self.resolution == "data" else self.resolution,
-            self.relative_resolution,
-            self.resolution == "data",
             batch.resolution,
             batch.relative_resolution,
             batch.peaks,
