@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from gpusaxs.metadata import stated
-
 FloatArray = NDArray[np.float64]
 
+# Share of what it could be at which a determinant is but rounding: then one factor says all.
+_SAME = 1e-12
 _FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 
@@ -19,9 +19,9 @@ def resolution_of(q: FloatArray, deviation: FloatArray) -> list[dict[str, str | 
 
     The FWHM w of the resolution is taken for w^2 = a^2 + (b q)^2, as a divergence and a spread of
     wavelengths make it. a and b are no less than zero and have the least squares of the deviations
-    from w^2, relative to it: so they hold over all decades of q, and rather too little is taken for
-    narrower than the resolution than too much. Points where either number is not finite and
-    positive do not count; nothing comes of a column without any other.
+    from w^2, relative to it: so they hold over all decades of q, and where a column has steps or
+    outliers they are rather too small than too large, so that no line is lost. Points where either
+    number is not finite and positive do not count; nothing comes of a column without any other.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def resolution_of(q: FloatArray, deviation: FloatArray) -> list[dict[str, str | 
         growing = np.where(known, q**2 * constant, 0.0)
         a2, b2 = _non_negative(np.atleast_2d(constant), np.atleast_2d(growing))
     return [
-        stated("resolution", a, "1/nm") | stated("relative_resolution", b, "1")
+        {"resolution": a, "relative_resolution": b} if math.isfinite(a + b) else {}
         for a, b in zip(np.sqrt(a2).tolist(), np.sqrt(b2).tolist(), strict=True)
     ]
 
@@ -51,7 +51,8 @@ def _non_negative(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]
     x1, y1 = np.sum(x, axis=1), np.sum(y, axis=1)
     of_x, of_y = x1 * yy - y1 * xy, y1 * xx - x1 * xy
     determinant = xx * yy - xy * xy
-    alone_x, alone_y = of_y <= 0.0, of_x <= 0.0
+    alone_x = (of_y <= 0.0) | (determinant <= _SAME * xx * yy)
+    alone_y = of_x <= 0.0
     return (
         np.where(alone_x, x1 / xx, np.where(alone_y, 0.0, of_x / determinant)),
         np.where(alone_x, 0.0, np.where(alone_y, y1 / yy, of_y / determinant)),
