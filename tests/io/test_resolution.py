@@ -5,6 +5,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,10 +13,14 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import nnls
 
 from gpusaxs.archive.companion import Companion
+from gpusaxs.archive.directory import read_table
+from gpusaxs.archive.from_run import reprocess_run
+from gpusaxs.archive.run import process_archive
 from gpusaxs.io import read
 from gpusaxs.io.columns import columns_of
 from gpusaxs.io.nxcansas_writer import write_stack
 from gpusaxs.io.resolution import resolution_of
+from gpusaxs.pipeline import Pipeline
 
 FORMATS = Path(__file__).parents[3] / "shared" / "data" / "formats"
 TO_FWHM = 2.3548200450309493
@@ -134,7 +139,7 @@ def test_a_measured_column_is_condensed(name):
     q, dq = (10.0 * column for column in MEASURED[name](FORMATS / name))
     expected = by_scipy(q, dq)
     assert told(read(FORMATS / name)[0]) == pytest.approx(expected, rel=1e-5)
-    # Were it a FWHM, lines would be narrower than what smears them.
+    # So no line is lost where the two numbers cannot describe the column.
     model = np.hypot(expected[0], expected[1] * q)
     assert np.percentile(model / (TO_FWHM * dq), 95) < 1.25
 
@@ -281,3 +286,26 @@ def test_a_table_beside_the_files_may_give_them_in_the_unit_that_it_names(tmp_pa
     table = Companion.read(tmp_path / "table.csv")
     assert table.rows["meta.resolution"].to_pylist() == pytest.approx([0.03])
     assert table.rows["meta.relative_resolution"].to_pylist() == [0.1]
+
+
+def test_a_file_is_searched_by_its_column_also_when_a_run_is_processed_again(tmp_path):
+    q = np.linspace(0.3, 3.0, 600)
+    model = 50.0 / q + 1000.0 * np.exp(-4.0 * np.log(2.0) * ((q - 1.0) / 0.1) ** 2)
+    intensity = np.random.default_rng(1).poisson(model).astype(float)
+    intensity[[399, 400, 401]] += [400.0, 1000.0, 400.0]
+    columns = np.stack([q, intensity, np.sqrt(intensity + 1.0), deviation(0.02, 0.03, q)], axis=1)
+    np.savetxt(tmp_path / "curve.dat", columns, header="q(1/nm)\tI\tsigma\tdQ")
+    standard = Pipeline.load("standard")
+    by_data = standard.with_settings(["find_peak.resolution=data"])
+    process_archive([tmp_path / "curve.dat"], tmp_path / "run", save_curves=True)
+    process_archive([tmp_path / "curve.dat"], tmp_path / "by_data", pipeline=by_data)
+    reprocess_run(tmp_path / "run", tmp_path / "again", by_data)
+
+    def found(run):
+        [sample] = read_table(tmp_path / run, "samples").to_pylist()
+        assert [sample[f"meta.{name}"] for name in BOTH] == pytest.approx([0.02, 0.03])
+        rows = read_table(tmp_path / run, "peaks", where=pc.field("kind") == "bragg")
+        return rows["q"].to_pylist()
+
+    assert found("run") == pytest.approx([q[400]], rel=1e-3)
+    assert found("by_data") == found("again") == pytest.approx([1.0], rel=1e-3)
