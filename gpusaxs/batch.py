@@ -89,6 +89,9 @@ class SampleBatch:
         The phases that the phase stage knows.
     exposure : (curves,) float64; transmission : (curves,) float64
         In s, and as a share of the beam; NaN where the metadata do not say it.
+    resolution : (curves,) float64; relative_resolution : (curves,) float64
+        FWHM of the instrument's resolution in 1/nm, and as a share of q; NaN where the metadata do
+        not say it.
     verdict : (curves,) int64; margin : (curves,) float64
         What the phase stage concluded, and its lead over the runner-up.
     numbers
@@ -143,6 +146,8 @@ class SampleBatch:
         self.number_columns: dict[str, tuple[Number, ...]] = {}
         self.exposure: Array = self._filled((curves,), np.nan)
         self.transmission: Array = self._filled((curves,), np.nan)
+        self.resolution: Array = self._filled((curves,), np.nan)
+        self.relative_resolution: Array = self._filled((curves,), np.nan)
         self.reasons: dict[int, str] = {}
         self.errors: dict[int, Exception] = {}
         self.status_set = False
@@ -482,7 +487,7 @@ class SampleBatch:
         )
 
 
-MEASURED_NUMBERS = ("exposure", "transmission")
+MEASURED_NUMBERS = ("exposure", "transmission", "resolution", "relative_resolution")
 """The fields of `gpusaxs.metadata.FIELDS` that a batch knows of its curves."""
 POINT_ARRAYS = ("q", "intensity", "sigma", "background", "residual", "search", "noise")
 # What the names of tables of numbers begin with among the states of curves.

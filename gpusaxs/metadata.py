@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from gpusaxs.units import TO_INVERSE_NM, parse_q_unit
+
 Metadata = Mapping[str, str | float]
 """Values by the names of `FIELDS`: text, or a number in the unit of its field."""
 
@@ -53,18 +55,24 @@ FIELDS: Mapping[str, MetadataField] = {
         MetadataField("temperature", "°C", "of the sample"),
         MetadataField("concentration", "mg/ml", "of the solute"),
         MetadataField("time", "", "when it was measured, as in 2024-10-11T17:54:52"),
+        MetadataField(
+            "resolution", "1/nm", "FWHM of the resolution of q, as far as it is constant"
+        ),
+        MetadataField("relative_resolution", "1", "the same as a share of q, added in quadrature"),
     )
 }
 
+_SHARE = {
+    "1": 1.0, "": 1.0, "none": 1.0, "dimensionless": 1.0, "unitless": 1.0, "%": 0.01,
+    "percent": 0.01,
+}  # fmt: skip
 _FACTORS: dict[str, dict[str, float]] = {
     "exposure": {
         "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0,
         "minute": 60.0, "minutes": 60.0, "h": 3600.0, "hour": 3600.0, "hours": 3600.0,
     },
-    "transmission": {
-        "1": 1.0, "": 1.0, "none": 1.0, "dimensionless": 1.0, "unitless": 1.0, "%": 0.01,
-        "percent": 0.01,
-    },
+    "transmission": _SHARE,
+    "relative_resolution": _SHARE,
     "thickness": {
         "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "centimeter": 10.0,
         "m": 1000.0, "meter": 1000.0, "metre": 1000.0, "um": 1e-3, "micron": 1e-3,
@@ -132,6 +140,9 @@ def _converted(name: str, number: float, unit: str | None) -> float | None:
     if name == "temperature":
         scale = _TEMPERATURES.get(spelled)
         return None if scale is None else (number - scale[1]) / scale[0]
+    if name == "resolution":
+        unit_of_q = parse_q_unit(spelled)
+        return None if unit_of_q is None else number * TO_INVERSE_NM[unit_of_q]
     factor = _FACTORS[name].get(spelled)
     return None if factor is None else number * factor
 

@@ -35,7 +35,9 @@ PROMINENCE = 4
 WIDTH = 5
 HEIGHT_NOISE = 6
 PROMINENCE_NOISE = 7
-CONDITIONS = 8
+RESOLUTION = 8
+RELATIVE_RESOLUTION = 9
+CONDITIONS = 10
 
 # Columns of what `find_peaks` writes, beside the index in column 0, in SciPy's words.
 FOUND_INDEX = 0
@@ -684,8 +686,8 @@ def find_peak(
     again: Shared,
     shoulder_noise: Shared,
     shoulder_share: Shared,
-    resolution: Shared,
-    relative_resolution: Shared,
+    own_resolution: PerCurve,
+    own_relative_resolution: PerCurve,
     peaks: Rows,
     n_peaks: PerCurve,
     candidates: Rows,
@@ -712,19 +714,27 @@ def find_peak(
     q : (points,) float64, 1/nm
     values, noise : (points,) float64, the curve's own unit: what is searched
     residual, sigma : (points,) float64, the curve's own unit: what the fits leave
-    conditions : (CONDITIONS, 2) float64, infinite where there is none
+    conditions : (CONDITIONS, 2) float64, infinite where there is none. The lowest widths that
+        `RESOLUTION` (1/nm, NaN for the curve's own) and `RELATIVE_RESOLUTION` (over q) allow add in
+        quadrature; zero where there is none.
     wlen : points, odd or rounded up to it; -1 for the whole curve
     growth : see `local_prominence`
     exclusion, reach : FWHM
     shoulder_noise : significance of a shoulder; infinite for no shoulders
     shoulder_share : least height of a shoulder over that of a peak nearby
-    resolution : FWHM in 1/nm of what is no narrower than the instrument allows
-    relative_resolution : the same over q; both add in quadrature
+    own_resolution : FWHM in 1/nm of the resolution of this curve, NaN where it is not known
+    own_relative_resolution : the same over q
     peaks : (max_peaks, PEAK_COLUMNS) float64; `n_peaks` are in use
     candidates : (max_candidates, CANDIDATE_COLUMNS) float64, written, the highest first, of equal
         ones the first first; the lowest are left out where there is no room. The first has the
         prominence that it shows from nearby, and its remarks; the others wait for their turn.
     """
+    resolution = conditions[RESOLUTION, 0]
+    relative_resolution = conditions[RELATIVE_RESOLUTION, 0]
+    if math.isnan(resolution):
+        resolution = own_resolution if own_resolution > 0.0 else 0.0
+        if own_relative_resolution > 0.0:
+            relative_resolution = math.hypot(relative_resolution, own_relative_resolution)
     count = 0
     # A prominence seen from nearby, as those that wait have it, says nothing of a window, a width
     # or a highest prominence that is asked for.

@@ -54,7 +54,7 @@ _CUT = re.compile(r"\Z|<\?|<!--|<!?[\w.:-]*\Z|<!DOCTYPE\s[^\s>\[]*\Z")
 # The parser takes any encoding that Python has; at this one Python warns.
 _ESCAPED = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']unicode[._-]*escape", re.IGNORECASE)
 
-_COLUMNS = ("Q", "I", "Idev")
+_COLUMNS = ("Q", "I", "Idev", "Qdev")
 _OF_A_SAMPLE = ("ID", "thickness", "transmission", "temperature")
 _CHILDREN: dict[str, tuple[str, ...]] = {
     "": ("SASroot",),
@@ -162,9 +162,17 @@ class _Data:
             q=q,
             intensity=intensity[np.newaxis],
             sigma=None if np.isnan(sigma).all() else sigma[np.newaxis],
+            q_sigma=self._q_sigma(),
             stated_q_unit=stated_unit,
             metadata=self.metadata,
         )
+
+    def _q_sigma(self) -> FloatArray | None:
+        """Deviations of q, None where they are not known to be in the unit of q."""
+        of_q, of_deviation = (
+            {parse_q_unit(unit) or unit for unit in self.units[name]} for name in ("Q", "Qdev")
+        )
+        return np.array(self.columns["Qdev"]) if of_deviation == of_q else None
 
     def _numbers(self, name: str) -> FloatArray:
         values = np.array(self.columns[name])
@@ -260,7 +268,7 @@ class _Target:
         number = _number("".join(self._text))
         if name in self._row:
             self._data.damage = f"holds a point with several {name}: expected one in each Idata"
-        elif not (name == "Idev" and math.isnan(number)):
+        elif not (name in ("Idev", "Qdev") and math.isnan(number)):
             self._data.units[name].setdefault(_unit(self._attributes))
         self._row[name] = number
 

@@ -21,6 +21,8 @@ class Columns:
 
     Parameters
     ----------
+    q_sigma
+        Of the standard deviation of q.
     guessed
         Nothing says so: the columns are taken in the usual order.
     refusal
@@ -36,11 +38,13 @@ class Columns:
     guessed: bool = False
     refusal: str = ""
     labelled: bool = False
+    q_sigma: int | None = None
 
 
 _TWO = Columns(0, 1, None)
 _USUAL = Columns(0, 1, 2)
 _GUESSED = Columns(0, 1, 2, guessed=True)
+_WITH_Q_SIGMA = Columns(0, 1, 2, q_sigma=3)
 
 _COMMENT_SIGNS = "#;%!* \t\"'"
 _SEPARATORS = tuple(re.compile(sign) for sign in (r"[\t,;|]", r"\t+", r"\s*\|\s*|\s{2,}", r"\s+"))
@@ -49,7 +53,7 @@ _END = r"(?![^\W\d_])"
 _I = r"i(?:nt(?:ensity)?)?(?:\s*\(q\))?"
 _GAP = r"[ _.-]*"
 # What a label names is told by its beginning. The kinds are asked in this order, so "sigma_q" is
-# the resolution before it could be sigma.
+# that of q before it could be the intensity's. What calls itself a resolution may be any width.
 _PATTERNS: dict[str, tuple[str, ...]] = {
     "component": (rf"q[ _]?(?:[xyz]|par|perp){_END}", rf"q(?:ip|oop|[xyz]gi){_END}"),
     "square": (r"q\s*(?:\^|\*\*)\s*[234]", rf"q[23²³]{_END}"),
@@ -59,6 +63,11 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
         r"i\s*(?:\(q\))?\s*[*·×]\s*\(?q",
         rf"q\s*(?:\^|\*\*)?\s*[24²]?\s*[*·×]\s*i{_END}",
         r"kratky",
+    ),
+    # Not dQ/Q.
+    "q_sigma": (
+        rf"(?:sig(?:ma)?|err(?:or)?|std(?:{_GAP}dev)?|dev|d|σ){_GAP}q{_END}(?!.*(?:/\s*q|%))",
+        rf"q{_GAP}(?:d?dev|err(?:or)?|sig(?:ma)?|std){_END}(?!.*(?:/\s*q|%))",
     ),
     "resolution": (
         rf"(?:sig(?:ma)?|err(?:or)?|std|dev|delta|d|σ|δ){_GAP}q",
@@ -120,7 +129,8 @@ _ANGLE_ANYWHERE = re.compile(
 # NIST and ANSTO: "The 6 columns are | Q (1/A) | I(Q) (1/cm) | ...|".
 _COLUMNS_ARE = " columns are"
 _SENTENCE = re.compile(r"the (\d+) columns are\s*[:|]?(.*)", re.IGNORECASE)
-# COLETTE and Mantid's SaveRKH, for LOQ and SANS2D at ISIS: q, I, sigma and perhaps dq.
+# COLETTE and Mantid's SaveRKH, for LOQ and SANS2D at ISIS: q, I, sigma, and in the last of four
+# columns the standard deviation of q that Mantid computes.
 _RKH = re.compile(r"3\s*\(F12\.5,\s*2E16\.6\)")
 # NIST's program for the ultra-small angles of BT5: q, I, sigma and thrice the slit's -dQv.
 _USANS = "COR FILES:"
@@ -204,6 +214,8 @@ def _by_custom(count: int, line: str, suffix: str) -> Columns:
     if (suffix in _FIT_SUFFIXES or _FIT_LINE.search(line)) and count in _FITS:
         return _FITS[count]
     if _RKH.search(line):
+        if count == _PLAIN_COUNT + 1:
+            return _WITH_Q_SIGMA
         return _USUAL if count >= _PLAIN_COUNT else _TWO
     if count < _PLAIN_COUNT:
         return _TWO
@@ -214,11 +226,12 @@ def _labelled(kinds: tuple[str, ...]) -> Columns | None:
     """Places by labels, None where they do not name a curve."""
     if kinds.count("q") == 1 and kinds.count("intensity") == 1:
         q, intensity = kinds.index("q"), kinds.index("intensity")
+        q_sigma = kinds.index("q_sigma") if "q_sigma" in kinds else None
         if "sigma" in kinds:
-            return Columns(q, intensity, kinds.index("sigma"))
+            return Columns(q, intensity, kinds.index("sigma"), q_sigma=q_sigma)
         if len(kinds) == _PLAIN_COUNT and "" in kinds:
             return Columns(q, intensity, kinds.index(""), guessed=True)
-        return Columns(q, intensity, None)
+        return Columns(q, intensity, None, q_sigma=q_sigma)
     return _refused(kinds)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gpusaxs.errors import ReadError
+from gpusaxs.io.resolution import resolution_of
 from gpusaxs.metadata import Metadata
 from gpusaxs.sample import CurveStatus, Origin, Sample
 from gpusaxs.units import TO_INVERSE_NM, QUnit, QUnitSource, resolve_q_unit
@@ -52,6 +53,8 @@ class Curves:
         In the unit of the file; one row where all frames share it.
     intensity : (frames, points) float64
     sigma : (frames, points) float64, optional
+    q_sigma : (points,) or (frames, points) float64, optional
+        Standard deviation of q in its unit, where the file says that it is one.
     stated_q_unit
         What the file says about the unit of q, if it says anything.
     likely_q_unit
@@ -67,6 +70,7 @@ class Curves:
     q: FloatArray
     intensity: FloatArray
     sigma: FloatArray | None = None
+    q_sigma: FloatArray | None = None
     stated_q_unit: str | None = None
     likely_q_unit: QUnit | None = None
     first_q: FloatArray | None = None
@@ -115,6 +119,7 @@ def to_samples(
         # What no number can hold becomes infinite; such points, and NaN, are dropped later on.
         with np.errstate(over="ignore", invalid="ignore"):
             q = group.q if unit == "1/nm" else group.q * TO_INVERSE_NM[unit]
+            metadata = _with_resolution(group, q, TO_INVERSE_NM[unit])
         status = group.status
         if unit_from == "guess":
             status |= CurveStatus.Q_UNIT_GUESSED
@@ -122,7 +127,7 @@ def to_samples(
             repeat(q) if q.ndim == 1 else q,
             group.intensity,
             repeat(None) if group.sigma is None else group.sigma,
-            repeat(group.metadata) if isinstance(group.metadata, Mapping) else group.metadata,
+            repeat(metadata) if isinstance(metadata, Mapping) else metadata,
             strict=False,
         )
         for frame, (own_q, intensity, sigma, said) in enumerate(rows, first + len(samples)):
@@ -176,6 +181,20 @@ def check_size(shape: tuple[int, ...]) -> None:
             f"declares an array of shape {shape}: expected at most {MOST_VALUES:,} values; "
             "split it into several files"
         )
+
+
+def _with_resolution(
+    group: Curves, q: FloatArray, to_inverse_nm: float
+) -> Metadata | Sequence[Metadata]:
+    """What is said of curves, with what their standard deviations of q say; q is in 1/nm."""
+    if group.q_sigma is None:
+        return group.metadata
+    curves = len(group.intensity)
+    found = resolution_of(q, group.q_sigma * to_inverse_nm)
+    said = [group.metadata] * curves if isinstance(group.metadata, Mapping) else group.metadata
+    rows = found * curves if len(found) == 1 else found
+    # What the file says in words goes before.
+    return [{**entry, **known} for entry, known in zip(rows, said, strict=True)]
 
 
 def _q_unit(group: Curves, file: FileIdentity) -> tuple[QUnit, QUnitSource]:

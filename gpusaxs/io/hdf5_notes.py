@@ -33,6 +33,8 @@ _COUNTING = ("NXdetector", "SASdetector", "NXmonitor", "NXcollection", "SAScolle
 
 # Names in the file, with the field they state; canSAS gives a transmission no unit.
 _OF_FRAMES = {"sample_name": "sample", "count_time": "exposure"}
+# As gpusaxs writes them; NXcanSAS has columns of resolutions alone.
+_OF_DATA = {"resolution_fwhm": "resolution", "relative_resolution_fwhm": "relative_resolution"}
 _OF_FRAMES_ELSE = {"frame_name": "sample"}
 _OF_ENTRY = {"title": "title", "start_time": "time", "count_time": "exposure"}
 _OF_SAMPLE = {
@@ -133,7 +135,9 @@ class Notes:
 
 
 def _of_frames(group: h5py.Group) -> _Said:
-    return _said(group, _OF_FRAMES, arrays_only=True)
+    said = _said(group, _OF_DATA)
+    _add(said, _said(group, _OF_FRAMES, arrays_only=True))
+    return said
 
 
 def _of_frames_else(group: h5py.Group) -> _Said:

@@ -63,6 +63,8 @@ class ArrayStack:
         The axis of the points; the frames are counted through all others, the last one fastest.
     unit
         What the file says about the unit of q, if it says anything.
+    q_sigma
+        Standard deviations of q, in its unit and of its shape or that of the intensity.
     """
 
     group: h5py.Group
@@ -72,6 +74,7 @@ class ArrayStack:
     q_axis: int
     unit: str | None
     notes: Notes
+    q_sigma: h5py.Dataset | None = None
 
     @property
     def place(self) -> str:
@@ -116,9 +119,10 @@ class ArrayStack:
         own_q = self.q.shape == self.intensity.shape
         needs_first = own_q and frames.start > 0 and not (q_unit or stated)
         return Curves(
-            q=shared_row(self._rows(self.q, frames)) if own_q else self._shared_q(),
+            q=self._of_q(self.q, frames),
             intensity=self._rows(self.intensity, frames),
             sigma=None if self.sigma is None else self._rows(self.sigma, frames),
+            q_sigma=None if self.q_sigma is None else self._of_q(self.q_sigma, frames),
             stated_q_unit=stated,
             first_q=self._rows(self.q, range(1))[0] if needs_first else None,
             metadata=self.notes.of(self.group, frames, self.lengths),
@@ -131,8 +135,11 @@ class ArrayStack:
             )
         return self.unit
 
-    def _shared_q(self) -> FloatArray:
-        return as_float64(self.q[...])
+    def _of_q(self, dataset: h5py.Dataset, frames: range) -> FloatArray:
+        """(points,) of a dataset where all frames share it, else (frames, points)."""
+        if dataset.shape == self.intensity.shape:
+            return shared_row(self._rows(dataset, frames))
+        return as_float64(dataset[...])
 
     def _rows(self, dataset: h5py.Dataset, frames: range) -> FloatArray:
         """(frames, points) of a dataset that has the intensity's shape."""

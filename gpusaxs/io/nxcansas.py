@@ -5,6 +5,8 @@ Read by `gpusaxs.io.hdf5`; written by `gpusaxs.io.nxcansas_writer`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import h5py
 
 from gpusaxs.errors import ReadError
@@ -17,11 +19,14 @@ from gpusaxs.io.hdf5_stack import (
     distinct,
     stated_unit,
 )
+from gpusaxs.units import parse_q_unit
 
 FORMAT = "nxcansas"
 
 _UNCERTAINTY = ("uncertainties", "uncertainty")
 _USUAL_UNCERTAINTY = ("Idev", "I_errors", "errors")
+_USUAL_RESOLUTION = "Qdev"
+_OF_A_SLIT = ("dQw", "dQl")
 
 
 def stacks(file: h5py.File, notes: Notes) -> list[ArrayStack]:
@@ -62,7 +67,8 @@ def _stack(group: h5py.Group, notes: Notes) -> ArrayStack:
     sigma = _deviation(group, intensity)
     unit = stated_unit(q)
     q_axis = axis_of(group, q_name, q, intensity, axes)
-    return checked_stack(group, q, intensity, sigma, q_axis, unit, notes)
+    stack = checked_stack(group, q, intensity, sigma, q_axis, unit, notes)
+    return replace(stack, q_sigma=_deviation_of_q(stack))
 
 
 def _deviation(group: h5py.Group, signal: h5py.Dataset) -> h5py.Dataset | None:
@@ -73,3 +79,22 @@ def _deviation(group: h5py.Group, signal: h5py.Dataset) -> h5py.Dataset | None:
         if name and has(group, name):
             return numbers(group, name)
     return None
+
+
+def _deviation_of_q(stack: ArrayStack) -> h5py.Dataset | None:
+    """Standard deviations of q, None where its resolution is given in another way, or not at all.
+
+    That of another kind than a Gaussian has no width that the format defines, and that of a slit
+    belongs to no point.
+    """
+    named = words(stack.q, "resolutions") or [_USUAL_RESOLUTION]
+    kind = text(stack.q, "resolutions_description") or "Gaussian"
+    if len(named) > 1 or named[0] in _OF_A_SLIT or kind.lower() != "gaussian":
+        return None
+    try:
+        found = numbers(stack.group, named[0])
+    except ReadError:
+        return None
+    units = [parse_q_unit(text(of, "units", "unit")) for of in (found, stack.q)]
+    fits = found.shape in (stack.intensity.shape, (stack.points,))
+    return found if fits and (units[0] == units[1] or not text(found, "units", "unit")) else None

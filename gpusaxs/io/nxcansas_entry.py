@@ -59,6 +59,8 @@ METADATA_PLACES: Mapping[str, Place] = {
     "temperature": Place(f"{SAMPLE}/temperature", float, "C"),
     "concentration": Place(f"{SAMPLE}/concentration", float, "mg/ml"),
     "exposure": Place(f"{SAMPLE}/count_time", float, "s"),
+    "resolution": Place(f"{DATA}/resolution_fwhm", float, "1/nm"),
+    "relative_resolution": Place(f"{DATA}/relative_resolution_fwhm", float),
 }
 """Places of what `gpusaxs.metadata.FIELDS` name."""
 

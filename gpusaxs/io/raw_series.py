@@ -2,7 +2,8 @@
 
 RAW stores each profile as it shows it: scaled, offset and cut to the selected range of q. What it
 was before that is in ``profiles/raw``, which is not read; neither are the subtracted profiles,
-which RAW computes from these. The unit of q is not stored.
+which RAW computes from these. The unit of q is not stored. A column behind all others, of q or of a
+profile, is dQ.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class _SharedQ:
     group: h5py.Group
     names: Sequence[str]
     q: NDArray[np.float64]
+    q_sigma: NDArray[np.float64] | None
 
     @property
     def place(self) -> str:
@@ -85,12 +87,12 @@ class _SharedQ:
                 )
             values[:, row] = as_float64(profile[...].T)
             said.append(_said(profile))
-        return Curves(self.q, values[0], values[1], metadata=said)
+        return Curves(self.q, values[0], values[1], self.q_sigma, metadata=said)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _OwnQ:
-    """One frame with the columns q, I, sigma and perhaps the resolution of q."""
+    """One frame with the columns q, I, sigma and perhaps dQ."""
 
     profile: h5py.Dataset
 
@@ -110,7 +112,8 @@ class _OwnQ:
         columns = as_float64(self.profile[...].T)
         rows = columns[:, np.newaxis][:, frames.start : frames.stop]
         said = _said(self.profile)
-        return Curves(columns[0], rows[1], rows[2], metadata=said)
+        q_sigma = columns[3] if len(columns) > 3 else None
+        return Curves(columns[0], rows[1], rows[2], q_sigma, metadata=said)
 
 
 def _profiles(file: h5py.File) -> h5py.Group:
@@ -132,9 +135,8 @@ def _shared(group: h5py.Group, names: Sequence[str]) -> _SharedQ:
     if q.ndim > 2:
         raise ReadError(f"holds q of shape {q.shape} in {q.name}: expected one q a point")
     check_size(q.shape)
-    # A second column is the resolution of q.
-    values = q[...] if q.ndim == 1 else q[:, 0]
-    return _SharedQ(group, names, as_float64(values))
+    columns = as_float64(np.atleast_2d(q[...].T))
+    return _SharedQ(group, names, columns[0], columns[1] if len(columns) > 1 else None)
 
 
 def _own(group: h5py.Group, name: str) -> _OwnQ:

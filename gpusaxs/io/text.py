@@ -55,11 +55,12 @@ def read(
     _check_table(values)
     _check_whole(values, header, footer)
     rows = np.ascontiguousarray(values.T)
-    sigma = columns.sigma
+    sigma, q_sigma = columns.sigma, columns.q_sigma
     curve = Curves(
         q=rows[columns.q],
         intensity=rows[columns.intensity : columns.intensity + 1],
         sigma=None if sigma is None else rows[sigma : sigma + 1],
+        q_sigma=None if q_sigma is None else rows[q_sigma],
         stated_q_unit=find_q_unit(f"{header}\n{footer}"),
         metadata=metadata_of(header, footer),
         status=CurveStatus.COLUMNS_GUESSED if columns.guessed else CurveStatus.OK,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from gpusaxs.backends import IndexArray
 from gpusaxs.batch import SampleBatch
 from gpusaxs.kernels import find_peaks as kernel
 from gpusaxs.stages.base import Part, Requests, Stage, parameter
 
+NonNegative = Annotated[float, Field(ge=0.0)]
 Interval = float | tuple[float | None, float | None] | None
 
 
@@ -74,11 +75,11 @@ class FindPeak(Stage):
     shoulder_share: float = parameter(
         0.08, "No shoulder below this share of the height of a peak near it.", ge=0.0
     )
-    resolution: float = parameter(
+    resolution: NonNegative | Literal["data"] = parameter(
         0.0,
-        "FWHM of the instrument's resolution: nothing that looks narrower by far is a peak.",
+        "FWHM of the instrument's resolution: nothing that looks narrower by far is a peak; "
+        "'data' for that which the metadata of each curve tell.",
         unit="1/nm",
-        ge=0.0,
     )
     relative_resolution: float = parameter(
         0.0, "The same as a share of q; both add in quadrature.", unit="FWHM / q", ge=0.0
@@ -112,6 +113,9 @@ class FindPeak(Stage):
         conditions[kernel.WIDTH] = _limits(self.width)
         conditions[kernel.HEIGHT_NOISE] = _limits(self.height_noise)
         conditions[kernel.PROMINENCE_NOISE] = _limits(self.prominence_noise)
+        resolution = math.nan if self.resolution == "data" else self.resolution
+        conditions[kernel.RESOLUTION] = _limits(resolution)
+        conditions[kernel.RELATIVE_RESOLUTION] = _limits(self.relative_resolution)
         return conditions
 
     def launch(self, batch: SampleBatch, rows: IndexArray) -> Requests:
@@ -135,8 +139,8 @@ class FindPeak(Stage):
             self.again,
             math.inf if self.shoulder_noise is None else self.shoulder_noise,
             self.shoulder_share,
-            self.resolution,
-            self.relative_resolution,
+            batch.resolution,
+            batch.relative_resolution,
             batch.peaks,
             batch.n_peaks,
             batch.candidates,

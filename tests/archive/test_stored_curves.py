@@ -268,7 +268,10 @@ def test_any_numbers_of_any_lengths_come_back_to_the_bit(data):
             "id": batch.ids,
             "status": [CurveStatus(int(status)).label for status in batch.status],
             "meta.exposure": pa.array([None, *range(1, count)], pa.float64()),
-            "meta.transmission": pa.nulls(count, pa.float64()),
+            **{
+                f"meta.{name}": pa.nulls(count, pa.float64())
+                for name in ("transmission", "resolution", "relative_resolution")
+            },
         }
     )
     again = batch_of_curves(stored, round_trip(curve_table(batch)), NumpyBackend(1))

@@ -170,6 +170,8 @@ def test_what_a_file_says_of_its_sample_is_kept():
         "thickness": pytest.approx(1.03),
         "transmission": 0.327,
         "temperature": 0.0,
+        "resolution": 0.0,
+        "relative_resolution": pytest.approx(1.283, rel=1e-3),
     }
     (bad,) = read(FORMATS / "sasdata/cansas1d_badunits.xml")
     assert "thickness" not in bad.origin.metadata

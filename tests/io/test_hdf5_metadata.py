@@ -166,9 +166,20 @@ def test_what_lies_outside_the_file_is_left_out(path):
     [
         (
             "nxcansas/sample1.h5",
-            {"title": "ac", "sample": "ac", "thickness": 1.68, "temperature": 20.0},
+            {"title": "ac", "sample": "ac", "thickness": 1.68, "temperature": 20.0}
+            | {
+                "resolution": pytest.approx(5.74e-5, rel=1e-2),
+                "relative_resolution": pytest.approx(0.0660, rel=1e-2),
+            },
         ),
-        ("nxcansas/bad1.h5", {"title": "5050_0003"}),
+        (
+            "nxcansas/bad1.h5",
+            {"title": "5050_0003"}
+            | {
+                "resolution": pytest.approx(6.02e-5, rel=1e-2),
+                "relative_resolution": pytest.approx(0.0657, rel=1e-2),
+            },
+        ),
         ("sasdata/33837rear_1D_1.75_16.5_NXcanSAS_v3.h5", {"title": "MH4_5deg_16T_SLOW"}),
     ],
 )

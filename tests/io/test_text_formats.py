@@ -91,14 +91,21 @@ REFUSED = [
 METADATA = {
     "raw/glucose_isomerase.dat": {"concentration": 0.47, "exposure": 1.0},
     "raw/lys_waxs.dat": {"exposure": 1.0},
-    "raw/sans_data.dat": {},
+    "raw/sans_data.dat": {"resolution": 0.048449696, "relative_resolution": 0.12679026},
     "sasdata/jan08002.ABS": {
         "title": "scatt 1m sam1",
         "transmission": 0.5667,
         "thickness": 2.0,
+        "resolution": 0.0093742825,
+        "relative_resolution": 0.12885543,
     },
     "sasdata/sam14_cor.ABS": {"title": "SAM14", "thickness": 1.0},
-    "sasdata/apoferritin.txt": {"title": "Ferritin_SANS", "time": "2019-08-28T15:35:00"},
+    "sasdata/apoferritin.txt": {
+        "title": "Ferritin_SANS",
+        "time": "2019-08-28T15:35:00",
+        "resolution": 0.035490007,
+        "relative_resolution": 0.050947339,
+    },
     "sasdata/10wtAOT_Reline_120_reduced.pdh": {
         "title": "Reline 120 30C 2h background",
         "temperature": 30.0,

@@ -221,6 +221,7 @@ def candidates_in(
     shoulder_noise: float = math.inf,
     shoulder_share: float = 0.08,
     resolution: tuple[float, float] = (0.0, 0.0),
+    own_resolution: tuple[float, float] = (math.nan, math.nan),
 ) -> tuple[FloatArray, int]:
     """What `find_peak` writes: the candidates, INDEX counted from the curve's start, and status."""
     room = start + values.size + 3
@@ -239,13 +240,17 @@ def candidates_in(
     n_candidates = np.zeros(2, np.int64)
     status = np.zeros(2, np.int64)
     starts = np.full(2, start)
+    limits, wlen, rel_height = packed(conditions)
+    limits[[kernels.RESOLUTION, kernels.RELATIVE_RESOLUTION], 0] = resolution
     BACKEND.launch(
         kernels.find_peak,
         np.array([1]),
         (starts, starts + values.size),
         *rows,
         starts,
-        *packed(conditions),
+        limits,
+        wlen,
+        rel_height,
         growth,
         exclusion,
         satellite,
@@ -253,7 +258,7 @@ def candidates_in(
         False,
         shoulder_noise,
         shoulder_share,
-        *resolution,
+        *(np.array([math.nan, own]) for own in own_resolution),
         peaks,
         n_peaks,
         candidates,
@@ -444,6 +449,29 @@ def test_nothing_far_narrower_than_the_resolution_is_a_peak(
     found, _ = candidates_in(values, {"height": 50.0}, resolution=resolution)
     assert found[:, table.INDEX].tolist() == [199]
     assert len(candidates_in(values, {"height": 50.0})[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("own", "beside"),
+    [
+        ((8.0, math.nan), 0.0),
+        ((math.nan, 8.0 / 200.0), 0.0),
+        ((6.0, 6.0 / 200.0), 0.0),
+        # Neither alone keeps the narrow one out.
+        ((2.8, math.nan), 2.8 / 200.0),
+        ((math.nan, 2.8 / 200.0), 2.8 / 200.0),
+    ],
+)
+def test_the_resolution_of_a_curve_counts_where_that_is_asked_for(
+    own: tuple[float, float], beside: float
+) -> None:
+    values = gaussian(199, 8, 100.0) + gaussian(180, 2, 100.0)
+    asked: dict[str, Any] = {"conditions": {"height": 50.0}, "own_resolution": own}
+    found, _ = candidates_in(values, **asked, resolution=(math.nan, beside))
+    assert found[:, table.INDEX].tolist() == [199]
+    assert len(candidates_in(values, **asked, resolution=(0.0, beside))[0]) == 2
+    nothing = {"resolution": (math.nan, beside), "own_resolution": (math.nan, math.nan)}
+    assert len(candidates_in(values, **asked | nothing)[0]) == 2
 
 
 def fitted(centre: float, fwhm: float, height: float) -> FloatArray:

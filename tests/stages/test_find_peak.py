@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.batch import MAX_PEAKS, SampleBatch
-from gpusaxs.sample import CurveStatus
+from gpusaxs.sample import CurveStatus, Origin, Sample
 from gpusaxs.stages.find_peak import FindPeak
 
 Q = np.linspace(0.1, 3.0, 300)
@@ -215,9 +216,34 @@ def test_the_kernels_conditions_are_made_once_a_stage() -> None:
     assert stage._conditions is stage._conditions
 
 
+def test_a_spike_narrower_than_the_resolution_that_a_curve_has_of_its_own_is_no_peak() -> None:
+    spike = 200.0 * np.exp(-((Q - 2.0) ** 2) / (2 * 0.01**2))
+    said: list[dict[str, float]] = [
+        {"resolution": 0.06, "relative_resolution": 0.0},
+        {"relative_resolution": 0.03},
+        {"resolution": 0.001, "relative_resolution": 0.001},
+        {},
+    ]
+    curve = Sample("line and spike", Q, lines(1.0) + spike + 1e-3 * Q, np.ones_like(Q))
+    samples = [replace(curve, origin=Origin(metadata=metadata)) for metadata in said]
+
+    def found(**parameters: Any) -> list[int]:
+        batch = SampleBatch.from_samples(samples, NumpyBackend(1))
+        FindPeak(**parameters).launch(batch, np.arange(len(said)))
+        counts: list[int] = batch.n_candidates.tolist()
+        return counts
+
+    assert found(resolution="data") == [1, 1, 2, 2]
+    assert found() == [2, 2, 2, 2]
+    assert found(resolution="data", relative_resolution=0.03) == [1, 1, 1, 1]
+    assert found(resolution=0.06) == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
+        ({"resolution": "file"}, "Input should be 'data'"),
+        ({"resolution": float("nan")}, "greater than or equal to 0"),
         ({"distance": 0.5}, "greater than or equal to 1"),
         ({"wlen": 1.0}, "greater than 1"),
         ({"growth": 1.0}, "greater than 1"),
