@@ -6,9 +6,14 @@ import argparse
 import asyncio
 import time
 from dataclasses import dataclass
+from typing import Any
 
+from gpusaxs.kernels.curve_kernel import CurveKernel
+
+import gpusaxs
 from benchmarks.curves import Curves, seven_line_curves
 from gpusaxs.backends import BLOCK_POINTS, IndexArray
+from gpusaxs.backends.numpy import NumpyBackend
 from gpusaxs.batch import SampleBatch
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.runtime.events import EventBus
@@ -54,12 +59,12 @@ class Inside(Interceptor):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run takes.
+    """What a part of a run takes.
 
     Attributes
     ----------
     share
-        Scheduling, events and bookkeeping over the whole run, stacking and tables included.
+        Of the whole run, stacking and tables included.
     microseconds
         The same for each curve.
     """
@@ -100,6 +105,32 @@ def bookkeeping(curves: Curves, pipeline: Pipeline) -> Cost:
     whole = time.process_time() - began
     assert seen
     extra = run_seconds + delivering - inside.seconds
+    return Cost(extra / whole, 1e6 * extra / len(curves))
+
+
+class KernelSeconds(NumpyBackend):
+    """Adds up the processor time of launches, on one core and one after another."""
+
+    blocks_in_flight = 1
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.seconds = 0.0
+
+    def launch(self, kernel: CurveKernel, *arguments: Any) -> None:
+        """See `Backend.launch`."""
+        began = time.thread_time()
+        super().launch(kernel, *arguments)
+        self.seconds += time.thread_time() - began
+
+
+def outside_kernels(curves: Curves) -> Cost:
+    """Measure what a run from memory to tables takes beside the launches of its kernels."""
+    backend = KernelSeconds()
+    began = time.process_time()
+    gpusaxs.process(curves.q, curves.intensity, curves.sigma, q_unit="1/nm", backend=backend)
+    whole = time.process_time() - began
+    extra = whole - backend.seconds
     return Cost(extra / whole, 1e6 * extra / len(curves))
 
 

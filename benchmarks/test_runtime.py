@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.curves import seven_line_curves
-from benchmarks.runtime import bookkeeping, empty_pipeline, small_calls
+from benchmarks.runtime import bookkeeping, empty_pipeline, outside_kernels, small_calls
 from gpusaxs.pipeline import Pipeline
 
 pytestmark = pytest.mark.alone
@@ -12,6 +12,7 @@ TRIALS = 6
 SHARE = 0.03
 MICROSECONDS = 20.0
 OF_ONE_CALL = 0.5
+OUTSIDE = 0.25
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,12 @@ def test_scheduling_events_and_bookkeeping_are_a_small_part_of_a_run(curves):
     bookkeeping(curves.first(50), standard)
     cost = best(lambda: bookkeeping(curves, standard), lambda cost: cost.share <= SHARE)
     assert cost.share <= SHARE
+
+
+def test_kernels_take_most_of_a_run_from_memory(curves):
+    outside_kernels(curves.first(50))
+    cost = best(lambda: outside_kernels(curves), lambda cost: cost.share <= OUTSIDE)
+    assert cost.share <= OUTSIDE
 
 
 def test_empty_stages_cost_little_a_curve(curves):
