@@ -9,14 +9,14 @@ from gpusaxs.kernels.coexistence import ONE_ANSWER, has_phase
 from gpusaxs.kernels.curve_kernel import device_function
 
 # P = (1 - floor) / (1 + exp(-(offset + slope lead))), the floor by how many reflections are seen.
-# Made by `python -m benchmarks.calibrate --curves 250`, from 8,135 answers.
+# Made by `python -m benchmarks.calibrate --curves 250`, from 8,129 answers.
 _OFFSET = -0.277
-_SLOPE = 0.974
-_FLOOR_TWO = 0.1692
-_FLOOR_THREE = 0.0496
-_FLOOR_FOUR = 0.0152
-_FLOOR_SIX = 0.0028
-_FLOOR_SEVERAL = 0.0053
+_SLOPE = 0.964
+_FLOOR_TWO = 0.1392
+_FLOOR_THREE = 0.0367
+_FLOOR_FOUR = 0.0137
+_FLOOR_SIX = 0.0021
+_FLOOR_SEVERAL = 0.0050
 
 
 @device_function
