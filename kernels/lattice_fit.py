@@ -88,14 +88,17 @@ def agree(chi2, free):  # type: ignore[no-untyped-def]
 
 @device_function
 def believed_share(offset, sigma, spread):  # type: ignore[no-untyped-def]
-    """Share of a measured offset that is to be believed: its posterior mean over it.
+    """Share of a measured offset that is to be believed, and how what is believed grows with it.
 
-    There is none with the odds of `_ODDS_AGAINST`, else it is normal about zero with `spread`.
+    There is none with the odds of `_ODDS_AGAINST`, else it is normal about zero with `spread`: the
+    share is that of the posterior mean.
     """
     total = sigma * sigma + spread * spread
-    away = offset * spread / sigma
-    against = _ODDS_AGAINST * math.sqrt(total) / sigma * math.exp(-0.5 * away * away / total)
-    return spread * spread / (total * (1.0 + against))
+    known = spread * spread / total
+    away = offset / sigma
+    against = _ODDS_AGAINST * math.sqrt(total) / sigma * math.exp(-0.5 * known * away * away)
+    there = 1.0 / (1.0 + against)
+    return known * there, known * there * (1.0 + (1.0 - there) * known * away * away)
 
 
 @device_function
@@ -104,7 +107,7 @@ def fit_lattice(lines, count, member, members, positions, known_offset):  # type
 
     The uncertainties of the centres are those of their fits. An offset is taken from four lines on
     where it is significant and the lines agree with it. One that is not moves the lattice by the
-    share that is to be believed of it, from three lines on, and its sigma grows by as much. Where
+    share that is to be believed of it, from three lines on, and its sigma follows. Where
     the lines agree neither with an offset nor without it, all centres scatter by a share of their
     FWHM, the least that makes them agree. Where an offset is known to be there, the lines are
     shifted by it and both are fitted.
@@ -133,9 +136,12 @@ def fit_lattice(lines, count, member, members, positions, known_offset):  # type
                 if n > 3 and (found or known_offset != 0.0):
                     return slope, slope_sigma, known_offset + offset, offset_sigma, reduced
                 if small and known_offset == 0.0:
-                    share = believed_share(offset, offset_sigma, _SPREAD * beta * positions[0])
-                    moved = share * (slope - beta)
-                    return beta + moved, math.hypot(beta_sigma, moved), math.nan, math.nan, reduced
+                    spread = _SPREAD * beta * positions[0]
+                    share, rate = believed_share(offset, offset_sigma, spread)
+                    # What an offset adds to the variance when it is fitted along.
+                    added = slope_sigma * slope_sigma - beta_sigma * beta_sigma
+                    beta_sigma = math.sqrt(beta_sigma * beta_sigma + rate * rate * added)
+                    return beta + share * (slope - beta), beta_sigma, math.nan, math.nan, reduced
         if agree(chi2, n - 1.0):
             break
     return beta, beta_sigma, math.nan, math.nan, reduced

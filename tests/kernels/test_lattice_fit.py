@@ -52,16 +52,21 @@ def test_a_faint_offset_moves_the_lattice_by_its_posterior_mean(number):
     origin = (weight * s * centres).sum() / (weight * s * s).sum()
     spread = 0.0015 * origin * S[0]
     offsets = np.linspace(-10.0, 10.0, 20001) * spread
-    slopes = ((weight * s) @ (centres[:, None] - offsets)) / (weight * s * s).sum()
-    away = centres[:, None] - offsets - slopes * s[:, None]
-    likelihood = np.exp(-0.5 * weight @ away**2)
-    there = 0.2 * likelihood * norm.pdf(offsets, scale=spread) * (offsets[1] - offsets[0])
-    mean = (there * offsets).sum() / (there.sum() + 0.8 * likelihood[10000])
-    expected = np.interp(mean, offsets, slopes)
+
+    def posterior_mean(centres):
+        slopes = ((weight * s) @ (centres[:, None] - offsets)) / (weight * s * s).sum()
+        away = centres[:, None] - offsets - slopes * s[:, None]
+        likelihood = np.exp(-0.5 * weight @ away**2)
+        there = 0.2 * likelihood * norm.pdf(offsets, scale=spread) * (offsets[1] - offsets[0])
+        mean = (there * offsets).sum() / (there.sum() + 0.8 * likelihood[10000])
+        return np.interp(mean, offsets, slopes)
+
+    np.testing.assert_allclose(beta, posterior_mean(centres), rtol=1e-8)
     assert abs(beta - origin) > 1e-5
-    np.testing.assert_allclose(beta, expected, rtol=1e-8)
-    unshifted = (weight * s * s).sum() ** -0.5
-    np.testing.assert_allclose(beta_sigma, np.hypot(unshifted, beta - origin), rtol=1e-12)
+    # The uncertainties of the centres, propagated; the prior is that of the lattice found.
+    steps = np.diag(1e-3 * sigma)
+    slopes = [(posterior_mean(centres + d) - posterior_mean(centres - d)) / 2e-3 for d in steps]
+    np.testing.assert_allclose(beta_sigma, np.linalg.norm(slopes), rtol=1e-3)
     assert np.isnan(offset)
 
 
@@ -94,12 +99,13 @@ def test_lines_that_scatter_beyond_their_uncertainties_make_the_lattice_less_sur
     assert 0.5 < np.std(errors) < 1.5
 
 
-def test_the_pulls_of_lattice_parameters_have_unit_spread():
+def test_lattice_parameters_scatter_about_as_much_as_their_uncertainties_say():
     rng = np.random.default_rng(5)
     sigma = np.full(S.size, 3e-4)
     fits = [fitted(BETA * S + rng.normal(0.0, sigma), sigma) for _ in range(2000)]
     pulls = np.array([(fit[0] - BETA) / fit[1] for fit in fits])
-    assert np.std(pulls) == pytest.approx(1.0, abs=0.05)
+    # A propagated uncertainty bounds the scatter of what bends with the odds.
+    assert 0.85 < np.std(pulls) < 1.0
 
 
 def test_lines_of_a_known_offset_are_shifted_by_it_and_give_both():
