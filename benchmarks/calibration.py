@@ -235,9 +235,11 @@ class Bin:
     curves
         How many.
     said, right
-        Mean probability, and the share that is right.
+        Mean probability, and the share whose phases are all there, each with its lattice parameter.
     error
         Standard uncertainty of that share.
+    complete
+        Share in which there is no other phase besides.
     """
 
     low: float
@@ -246,13 +248,18 @@ class Bin:
     said: float
     right: float
     error: float
+    complete: float
 
 
 def reliability(found: Answers, chosen: Chosen) -> list[Bin]:
-    """Compare the probabilities of identified curves with how many are right."""
+    """Compare the probabilities of identified curves with how many are right.
+
+    A probability is that of all phases that are named; it does not say that there is no other.
+    """
     said = found["probability"].astype(float)
     known = chosen & (found["verdict"] == "identified") & np.isfinite(said)
-    right = found["answer"] == "right"
+    complete = found["answer"] == "right"
+    right = complete | (found["answer"] == "partly")
     bins = []
     for low, high in itertools.pairwise(EDGES):
         inside = known & (said >= low) & ((said < high) | (high == EDGES[-1]))
@@ -262,7 +269,8 @@ def reliability(found: Answers, chosen: Chosen) -> list[Bin]:
             # One right and one wrong more: no share is known for sure from few curves.
             smooth = (number * share + 1.0) / (number + 2.0)
             error = float(np.sqrt(smooth * (1.0 - smooth) / number))
-            bins.append(Bin(low, high, number, float(said[inside].mean()), share, error))
+            mean, alone = float(said[inside].mean()), float(complete[inside].mean())
+            bins.append(Bin(low, high, number, mean, share, error, alone))
     return bins
 
 
@@ -342,13 +350,14 @@ def pull_table(first: str, rows: Sequence[Pulls]) -> str:
 def bin_table(bins: Sequence[Bin]) -> str:
     """Return a table of a reliability diagram."""
     return table(
-        ("probability", "curves", "said", "right"),
+        ("probability", "curves", "said", "right", "and no other"),
         [
             (
                 f"{one.low:g} to {one.high:g}",
                 f"{one.curves:,}",
                 f"{100.0 * one.said:.1f} %",
                 f"{100.0 * one.right:.1f} +- {100.0 * one.error:.1f} %",
+                f"{100.0 * one.complete:.1f} %",
             )
             for one in bins
         ],

@@ -83,8 +83,9 @@ KINDS_OF_ANSWER = (
     "failed",
 )
 """``right``: identified as what is there, each lattice within `SAME_LATTICE`; ``misindexed``: with
-another lattice; ``partly``: one phase of a pair is named and none that is not there; ``wrong``: a
-phase is named that is not there; ``ambiguous``: with the truth among the candidates or without."""
+another lattice; ``partly``: one phase of a pair is named, with its lattice, and none that is not
+there; ``wrong``: a phase is named that is not there; ``ambiguous``: with the truth among the
+candidates or without."""
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,11 @@ def judge(simulation: Simulation, result: gpusaxs.Result, group: Group) -> pa.Ta
     samples = result.samples.to_pylist()
     rows = []
     for number, (true, said) in enumerate(zip(simulation.truth.to_pylist(), samples, strict=True)):
-        lattices = _lattices(true)
+        lattices = lattices_of(true)
         verdict = said["verdict"]
         given = given_to.get(true["id"], [])
+        if verdict == "identified":
+            given = given[:1]
         answer, error = judged(lattices, verdict, given)
         fewest = [true["visible"]] + ([true["second_visible"]] if len(lattices) == 2 else [])
         found, bragg, spurious, refused = seen[number]
@@ -222,7 +225,8 @@ def judge(simulation: Simulation, result: gpusaxs.Result, group: Group) -> pa.Ta
     return pa.Table.from_pylist(rows, schema=ANSWERS)
 
 
-def _lattices(true: dict[str, Any]) -> dict[str, float]:
+def lattices_of(true: dict[str, Any]) -> dict[str, float]:
+    """Return the lattice parameter of each phase that a row of the truth has."""
     return {
         true[f"{prefix}phase"]: true[f"{prefix}lattice"]
         for prefix in ("", "second_")
@@ -252,9 +256,9 @@ def judged(
     if not set(named) <= set(truth):
         return "wrong", None
     error = max((named[phase] / truth[phase] - 1.0 for phase in named), key=abs)
-    if set(named) < set(truth):
-        return "partly", error
-    return ("right" if abs(error) <= SAME_LATTICE else "misindexed"), error
+    if abs(error) > SAME_LATTICE:
+        return "misindexed", error
+    return ("partly" if set(named) < set(truth) else "right"), error
 
 
 def _lines_seen(simulation: Simulation, result: gpusaxs.Result) -> list[tuple[int, int, int, str]]:

@@ -31,6 +31,7 @@ def standard():
         ({"Pn-3m": 10.0}, "unindexed", [], "unindexed"),
         (LATTICES, "identified", [{"Pn-3m": 10.0, "Im-3m": 12.8}], "right"),
         (LATTICES, "identified", [{"Im-3m": 12.8}], "partly"),
+        (LATTICES, "identified", [{"Im-3m": 18.1}], "misindexed"),
         (LATTICES, "identified", [{"Im-3m": 12.8, "lamellar": 5.0}], "wrong"),
         (LATTICES, "identified", [{"Pn-3m": 10.0, "Im-3m": 13.2}], "misindexed"),
         ({}, "identified", [{"lamellar": 5.0}], "wrong"),
@@ -177,7 +178,10 @@ def test_reliability_finds_probabilities_that_are_too_sure(found):
 
 
 def test_a_reliability_diagram_is_drawn(tmp_path):
-    bins = [calibration.Bin(0.5, 0.9, 20, 0.7, 0.72, 0.1), calibration.Bin(0.9, 1, 90, 0.97, 1, 0)]
+    bins = [
+        calibration.Bin(0.5, 0.9, 20, 0.7, 0.72, 0.1, 0.7),
+        calibration.Bin(0.9, 1, 90, 0.97, 1, 0, 0.9),
+    ]
     calibration.draw({"all curves": bins}, tmp_path / "drawn.svg")
     assert "probability said" in (tmp_path / "drawn.svg").read_text("utf-8")
 

@@ -77,7 +77,8 @@ class SampleBatch:
         What was subtracted from the measured intensity.
     residual, search, noise : (curves, points) float64
         The reduced curve less the peaks fitted so far; the same smoothed for the search; the
-        standard uncertainty of the latter.
+        standard uncertainty of the latter. They are copied from the curve when somebody first
+        looks at them.
     peaks : (curves, max_peaks, PEAK_COLUMNS) float64
         Fitted peaks; `n_peaks` are in use.
     candidates : (curves, max_candidates, CANDIDATE_COLUMNS) float64
@@ -126,9 +127,10 @@ class SampleBatch:
         self.status: Array = backend.to_device(status)
         self.stage_num = np.zeros(curves, np.int64)
         self.background: Array = self._filled((curves, points), 0.0)
-        self.residual: Array = self._copied(self.intensity)
-        self.search: Array = self._copied(self.intensity)
-        self.noise: Array = self._copied(self.sigma)
+        self._residual, self._search, self._noise = (
+            backend.empty((curves, points)) for _ in range(3)
+        )
+        self._search_has_begun = False
         self.peaks: Array = self._filled((curves, MAX_PEAKS, table.PEAK_COLUMNS), np.nan)
         self.n_peaks: Array = self._filled((curves,), 0, np.int64)
         self.candidates: Array = self._filled(
@@ -162,13 +164,33 @@ class SampleBatch:
         array[...] = value
         return array
 
-    def _copied(self, array: Array) -> Array:
-        copy = self.backend.empty(array.shape, array.dtype)
-        copy[...] = array
-        return copy
-
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def residual(self) -> Array:
+        """The reduced curve less the peaks fitted so far."""
+        self._begin_search()
+        return self._residual
+
+    @property
+    def search(self) -> Array:
+        """What is searched for peaks."""
+        self._begin_search()
+        return self._search
+
+    @property
+    def noise(self) -> Array:
+        """The standard uncertainty of what is searched."""
+        self._begin_search()
+        return self._noise
+
+    def _begin_search(self) -> None:
+        if not self._search_has_begun:
+            self._search_has_begun = True
+            self._residual[...] = self.intensity
+            self._search[...] = self.intensity
+            self._noise[...] = self.sigma
 
     @property
     def max_peaks(self) -> int:
@@ -326,7 +348,12 @@ class SampleBatch:
         self.backend.launch(kernel, rows, (self.start, self.stop), *arguments)
 
     def restart_search(self, rows: IndexArray) -> None:
-        """Point the search for peaks at the reduced curve; whoever changes that calls this."""
+        """Point the search for peaks at the reduced curve; whoever changes that calls this.
+
+        As long as nobody has looked at the search there is nothing to do.
+        """
+        if not self._search_has_begun:
+            return
         self.launch(
             restart_search,
             rows,
@@ -491,16 +518,16 @@ def _is_same(q: FloatArray, other: FloatArray) -> bool:
 def _needs_no_repair(q: FloatArray, intensity: FloatArray) -> bool:
     """Whether curves on one q are sound, every one."""
     # A sum is finite only if every term is.
-    return (
-        is_sound(q)
-        and bool(np.isfinite(intensity.sum(axis=1)).all())
-        and bool((intensity.max(axis=1) > intensity.min(axis=1)).all())
-    )
+    if not (is_sound(q) and bool(np.isfinite(intensity.sum(axis=1)).all())):
+        return False
+    # Curves whose ends differ are not flat; few are left.
+    left = intensity[intensity[:, 0] == intensity[:, -1]]
+    return bool((left.max(axis=1) > left.min(axis=1)).all())
 
 
 def _known(sigma: FloatArray) -> FloatArray:
     """Return sigma with NaN, in place, wherever it says nothing: zero, negative or infinite."""
-    if not ((sigma > 0).all() and np.isfinite(sigma.sum())):
+    if sigma.size and not (sigma.min() > 0 and np.isfinite(sigma.sum())):
         sigma[~(np.isfinite(sigma) & (sigma > 0))] = np.nan
     return sigma
 
@@ -583,18 +610,20 @@ def reflections(numbered: Numbered, lines: FloatArray, bits: int) -> Reflections
     """
     which = lines[:, table.PHASE].astype(np.int64)
     chosen = bits_of(lines[:, bits], numbered.reflections.shape[1])
-    ratio = np.nan_to_num(lines[:, table.RATIO], nan=1.0)
-    along, across = np.moveaxis(numbered.planes[which], 2, 0)
-    s = np.sqrt(along + across / ratio[:, np.newaxis] ** 2)
-    offset = np.nan_to_num(lines[:, table.OFFSET])
-    q = 2.0 * np.pi * s / lines[:, table.LATTICE, np.newaxis] + offset[:, np.newaxis]
-    return Reflections(chosen.sum(axis=1), numbered.reflections[which][chosen], q[chosen])
+    row, place = np.nonzero(chosen)
+    ratio = np.nan_to_num(lines[row, table.RATIO], nan=1.0)
+    along, across = numbered.planes[which[row], place].T
+    s = np.sqrt(along + across / ratio**2)
+    offset = np.nan_to_num(lines[row, table.OFFSET])
+    q = 2.0 * np.pi * s / lines[row, table.LATTICE] + offset
+    return Reflections(chosen.sum(axis=1), numbered.reflections[which[row], place], q)
 
 
 def bits_of(masks: FloatArray, count: int) -> NDArray[np.bool_]:
     """Whether each of the lowest `count` bits is set; masks : (rows,), NaN has none."""
-    whole = np.nan_to_num(masks).astype(np.int64)[:, np.newaxis]
-    return (whole >> np.arange(count) & 1).astype(np.bool_)
+    whole = np.nan_to_num(masks).astype("<i8")[:, np.newaxis]
+    bits = np.unpackbits(whole.view(np.uint8), axis=1, count=count, bitorder="little")
+    return bits.astype(np.bool_)
 
 
 def _phases(host: dict[str, NDArray[Any]], known: Sequence[Phase]) -> list[tuple[PhaseMatch, ...]]:

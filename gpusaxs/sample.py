@@ -255,13 +255,15 @@ class Peak:
 class PhaseMatch:
     """A phase that explains peaks of a curve.
 
-    Phases with the same ``candidate`` coexist; 0 is the best answer. ``lattice`` and its sigma in
-    nm, ``ratio`` of a lattice with two parameters c/a; ``offset`` of q in 1/nm, where the lines
-    show one. ``score`` is a log Bayes factor against "all peaks are spurious" and ``probability``
-    that of the candidate being right. ``matched`` and ``missing`` are the reflections' n (see
-    `gpusaxs.phases`), and ``matched_q`` and ``missing_q`` say where they are expected, in 1/nm;
-    ``unexplained`` are Bragg lines without a reflection, by their `Peak.index`. ``lines_chi2`` is
-    the reduced chi-squared of the lines about the lattice. NaN where there is no answer.
+    Phases with the same ``candidate`` coexist; 0 is the best answer. Where only some phases of an
+    explanation are sure, these are candidate 0, and the whole explanations follow. ``lattice``
+    and its sigma in nm, ``ratio`` of a lattice with two parameters c/a; ``offset`` of q in 1/nm,
+    where the lines show one. ``score`` is a log Bayes factor against "all peaks are spurious" and
+    ``probability`` that of all phases of the candidate being there. ``matched`` and ``missing``
+    are the reflections' n (see `gpusaxs.phases`), and ``matched_q`` and ``missing_q`` say where
+    they are expected, in 1/nm; ``unexplained`` are Bragg lines without a reflection in any phase
+    of the candidate, by their `Peak.index`. ``lines_chi2`` is the reduced chi-squared of the lines
+    about the lattice. NaN where there is no answer.
     """
 
     phase: str

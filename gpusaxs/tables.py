@@ -58,9 +58,9 @@ SAMPLES = pa.schema(
         *((f"{META}{name}", _type_of(field)) for name, field in FIELDS.items()),
     ]
 )
-"""One row a curve. phase names all that coexist, as "Pn-3m + Im-3m"; lattice and its sigma are
-those of the first, score and probability those of the best candidate. lattice, its sigma and
-d_spacing (2 pi / q of the strongest Bragg line) in nm, q in 1/nm; q_unit is the unit of the
+"""One row a curve. phase names all that are sure to coexist, as "Pn-3m + Im-3m"; lattice and its
+sigma are those of the first, score and probability those of the best candidate. lattice, its sigma
+and d_spacing (2 pi / q of the strongest Bragg line) in nm, q in 1/nm; q_unit is the unit of the
 source. What the source says beside its numbers stands in columns ``meta.NAME``, in the units of
 `gpusaxs.metadata.FIELDS`. Null where there is no answer. Behind
 these stand the numbers that stages leave: see `samples_schema`."""
@@ -96,7 +96,8 @@ PHASE_ROWS = pa.schema(
     ]
 )
 """One row a phase of a curve, the best candidate first; phases with the same candidate coexist.
-Where a curve is identified, all have candidate 0. See `gpusaxs.sample.PhaseMatch`; unexplained
+Where a curve is identified, candidate 0 is what is named; others follow only where that is a part
+of the best explanation: the candidates for the whole. See `gpusaxs.sample.PhaseMatch`; unexplained
 counts as the peaks' index does, and partner is `gpusaxs.phases.bonnet_partner`."""
 
 
@@ -143,12 +144,13 @@ def tables_of(batch: SampleBatch, origins: Sequence[Origin]) -> Tables:
     failed = (host["status"] & FAILURES) != 0
     n_peaks = np.where(failed, 0, host["n_peaks"])
     n_phases = np.where(failed, 0, host["n_phases"])
+    ids = pa.array(batch.ids, pa.string())
     return Tables(
         _with_numbers(
-            _samples(batch, host, failed, origins), batch.number_columns, numbers, failed
+            _samples(batch, ids, host, failed, origins), batch.number_columns, numbers, failed
         ),
-        _peaks(batch.ids, host["peaks"], n_peaks),
-        _phases(batch, host, n_phases),
+        _peaks(ids, host["peaks"], n_peaks),
+        _phases(batch, ids, host, n_phases),
     )
 
 
@@ -236,6 +238,7 @@ def _column(values: Any, kind: pa.DataType) -> pa.Array:
 
 def _samples(
     batch: SampleBatch,
+    ids: pa.Array,
     host: dict[str, NDArray[Any]],
     failed: NDArray[np.bool_],
     origins: Sequence[Origin],
@@ -258,15 +261,15 @@ def _samples(
         told = [batch.reasons.get(row) for row in range(len(batch))]
         reasons = pc.coalesce(pa.array(told, pa.string()), reasons)
     # Many curves come from one place: what is said of it is told once.
-    places = {id(origin): origin for origin in origins}
+    places = dict(zip(map(id, origins), origins, strict=True))
     number = dict(zip(places, range(len(places)), strict=True))
-    from_place = pa.array([number[id(origin)] for origin in origins], pa.int64())
+    from_place = pa.array([number[place] for place in map(id, origins)], pa.int64())
 
     def number_or_null(values: NDArray[Any], known: NDArray[np.bool_]) -> pa.Array:
         return pa.array(values, mask=~(known & np.isfinite(values)))
 
     columns = {
-        "id": pa.array(batch.ids, pa.string()),
+        "id": ids,
         "status": _words(which, [status.label for status in statuses]),
         "verdict": _words(kind, [*map(str, _VERDICTS), str(Verdict.FAILED)]),
         "phase": _named(batch, host, identified),
@@ -283,7 +286,7 @@ def _samples(
         "q_min": number_or_null(host["q_min"], some),
         "q_max": number_or_null(host["q_max"], some),
         **{
-            name: pa.array(said).take(from_place)
+            name: _column(said, SAMPLES.field(name).type).take(from_place)
             for name, said in _told(list(places.values())).items()
         },
     }
@@ -338,26 +341,31 @@ def origin_of(row: Mapping[str, Any]) -> Origin:
     )
 
 
-def _peaks(ids: list[str], peaks: NDArray[np.float64], n_peaks: NDArray[np.int64]) -> pa.Table:
+def _peaks(ids: pa.Array, peaks: NDArray[np.float64], n_peaks: NDArray[np.int64]) -> pa.Table:
     curve, slot = np.nonzero(np.arange(peaks.shape[1]) < n_peaks[:, np.newaxis])
-    lines = peaks[curve, slot]
-    codes, which = np.unique(lines[:, table.REMARKS].astype(np.int64), return_inverse=True)
+    # A column of its own each: Arrow takes them as they are.
+    found = np.ascontiguousarray(peaks[curve, slot].T)
+    remarks = found[table.REMARKS].astype(np.int64)
+    occurs = np.bincount(remarks) > 0
     columns: dict[str, Any] = {
-        "id": pa.array(ids, pa.string()).take(pa.array(curve)),
-        "index": lines[:, table.INDEX].astype(np.int32),
-        **{name: lines[:, column] for name, column in _FITTED.items()},
-        "bragg": lines[:, table.BRAGG] == LineKind.BRAGG,
-        "kind": _words(lines[:, table.BRAGG].astype(np.int64), [kind.label for kind in LineKind]),
-        "status": _words(
-            lines[:, table.STATUS].astype(np.int64), [status.label for status in FitStatus]
+        "id": ids.take(pa.array(curve)),
+        "index": found[table.INDEX].astype(np.int32),
+        **{name: found[column] for name, column in _FITTED.items()},
+        "bragg": found[table.BRAGG] == LineKind.BRAGG,
+        "kind": _words(found[table.BRAGG], [kind.label for kind in LineKind]),
+        "status": _words(found[table.STATUS], [status.label for status in FitStatus]),
+        "remarks": _words(
+            (np.cumsum(occurs) - 1)[remarks],
+            [PeakRemarks(int(code)).label for code in np.flatnonzero(occurs)],
         ),
-        "remarks": _words(which, [PeakRemarks(int(code)).label for code in codes]),
     }
     arrays = [_column(columns[f.name], f.type) for f in PEAKS]
     return pa.Table.from_arrays(arrays, schema=PEAKS)
 
 
-def _phases(batch: SampleBatch, host: dict[str, NDArray[Any]], n_phases: IndexArray) -> pa.Table:
+def _phases(
+    batch: SampleBatch, ids: pa.Array, host: dict[str, NDArray[Any]], n_phases: IndexArray
+) -> pa.Table:
     curve, rank = np.nonzero(np.arange(table.MAX_PHASES) < n_phases[:, np.newaxis])
     lines = host["phases"][curve, rank]
     which = lines[:, table.PHASE].astype(np.int64)
@@ -370,7 +378,7 @@ def _phases(batch: SampleBatch, host: dict[str, NDArray[Any]], n_phases: IndexAr
     words = [partner[0] if partner else "" for partner in partners]
     scale = np.array([partner[1] if partner else np.nan for partner in partners])
     columns: dict[str, Any] = {
-        "id": pa.array(batch.ids, pa.string()).take(pa.array(curve)),
+        "id": ids.take(pa.array(curve)),
         "candidate": lines[:, table.CANDIDATE].astype(np.int32),
         "phase": _words(which, [phase.name for phase in batch.known]),
         **{name: _or_null(lines[:, column]) for name, column in PHASE_NUMBERS.items()},

@@ -63,11 +63,7 @@ _ALONE = 1.25
 # Lines below and above need no second look.
 _LEAST_OF_ALL = 1.6
 _STRONG = 8.0
-# Lobes of a form factor are broader than this share of their distance, and evenly spaced.
-_LOBE_WIDTH = 0.28
-_LOBE_EVEN = 0.7
-# The first of them is broader than this share of its q.
-_FIRST_LOBE = 0.1
+# The lobes of a form factor are broader than this share of their q.
 _NARROWEST_LOBE = 0.018
 # Three in a row are as even as this, broader than this share of their distance, and that is more
 # than this share of their q.
@@ -76,6 +72,10 @@ _ROW_WIDTH = 0.38
 _LOBE_APART = 0.08
 # A peak that is not narrower than this share of a lobe is none of a lattice.
 _LIKE_A_LOBE = 0.6
+# Lobes differ in width by less than this factor, and one follows another within this many of its
+# FWHM, though some between them are not found.
+_ALIKE = 2.0
+_LOBES_MISSED = 12.0
 # What is left beside a line is wider than it by this factor, or lower than this share of it and
 # closer than this share of its q.
 _FOOT_WIDTH = 1.4
@@ -155,54 +155,6 @@ def typical_width(peaks, n_peaks):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def next_above(peaks, n_peaks, j, limits):  # type: ignore[no-untyped-def]
-    """The significant peak that follows peak `j` in q; -1 without one."""
-    following = -1
-    for k in range(n_peaks):
-        grow = math.sqrt(max(1.0, peaks[k, table.REDUCED_CHI2]))
-        if (
-            peaks[k, table.Q] > peaks[j, table.Q]
-            and peaks[k, table.HEIGHT]
-            > limits[MIN_SIGNIFICANCE] * grow * peaks[k, table.HEIGHT_SIGMA]
-            and (following < 0 or peaks[k, table.Q] < peaks[following, table.Q])
-        ):
-            following = k
-    return following
-
-
-@device_function
-def are_oscillations(peaks, n_peaks, limits):  # type: ignore[no-untyped-def]
-    """Whether the peaks are the lobes of a form factor: equally spaced and as broad as that.
-
-    The lobes of a sphere follow each other at pi / R with a FWHM of about half of it; the orders
-    of a lamellar stack are equally spaced too, but narrow.
-    """
-    gaps = 0
-    broad = 0
-    similar = 0
-    widest = 0.0
-    for j in range(n_peaks):
-        if not peaks[j, table.HEIGHT] > limits[MIN_SIGNIFICANCE] * peaks[j, table.HEIGHT_SIGMA]:
-            continue
-        k = next_above(peaks, n_peaks, j, limits)
-        if k < 0:
-            continue
-        gap = peaks[k, table.Q] - peaks[j, table.Q]
-        gaps += 1
-        widest = max(widest, peaks[j, table.FWHM] / peaks[j, table.Q])
-        wide = max(peaks[k, table.FWHM], peaks[j, table.FWHM])
-        if wide > _LOBE_WIDTH * gap and wide > _NARROWEST_LOBE * peaks[j, table.Q]:
-            broad += 1
-        following = next_above(peaks, n_peaks, k, limits)
-        if following >= 0:
-            second = peaks[following, table.Q] - peaks[k, table.Q]
-            if _LOBE_EVEN * gap < second < gap / _LOBE_EVEN:
-                similar += 1
-    even = gaps >= 4 and similar >= 0.45 * (gaps - 1)
-    return even and broad >= 0.6 * gaps and widest > _FIRST_LOBE
-
-
-@device_function
 def next_broad(peaks, n_peaks, j, limits):  # type: ignore[no-untyped-def]
     """The peak that follows peak `j` in q among those that stand out and are no spikes; -1 without.
 
@@ -247,6 +199,30 @@ def narrowest_lobe(peaks, n_peaks, limits):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def follow_a_lobe(peaks, n_peaks):  # type: ignore[no-untyped-def]
+    """Whether the Bragg lines follow a higher peak that is none, but about as broad as they are.
+
+    The lobes of a form factor fall with q and keep their width: the first of them are too broad
+    over their q for lines. What lies below the lines of a lattice is far broader than these, or
+    lower, or far away.
+    """
+    width = typical_width(peaks, n_peaks)
+    lowest = math.inf
+    highest = 0.0
+    for j in range(n_peaks):
+        if peaks[j, table.BRAGG] == codes.LINE_BRAGG:
+            lowest = min(lowest, peaks[j, table.Q])
+            highest = max(highest, peaks[j, table.HEIGHT])
+    for j in range(n_peaks):
+        if peaks[j, table.BRAGG] == codes.LINE_BROAD and peaks[j, table.HEIGHT] > highest:
+            below = lowest - peaks[j, table.Q]
+            alike = width / _ALIKE < peaks[j, table.FWHM] < _ALIKE * width
+            if alike and 0.0 < below < _LOBES_MISSED * peaks[j, table.FWHM]:
+                return True
+    return False
+
+
+@device_function
 def is_foot(peaks, n_peaks, j):  # type: ignore[no-untyped-def]
     """Whether a peak is what a fit has left beside a stronger line, or that line's satellite."""
     fwhm = peaks[j, table.FWHM]
@@ -286,7 +262,7 @@ def mark_bragg(peaks, n_peaks, q, intensity, sigma, windows, limits):  # type: i
             and peaks[j, table.HEIGHT] < limits[SATELLITE] * peaks[strongest, table.HEIGHT]
         ):
             peaks[j, table.BRAGG] = codes.LINE_SATELLITE
-    if are_oscillations(peaks, n_peaks, limits):
+    if follow_a_lobe(peaks, n_peaks):
         for j in range(n_peaks):
             if peaks[j, table.BRAGG] == codes.LINE_BRAGG:
                 peaks[j, table.BRAGG] = codes.LINE_LOBE

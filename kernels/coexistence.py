@@ -16,6 +16,12 @@ _BASES = 6
 _RELATED = 0.3
 # Lines left unexplained are clear above this significance.
 _CLEAR = 5.0
+# Lines that each of coexisting phases explains and no other does.
+_FEWEST_OWN = 2
+# Rounds in which the lattices of coexisting phases settle.
+_SETTLED = 2
+# Lattices of one phase nearer than this are one answer.
+ONE_ANSWER = 0.01
 
 
 @device_function
@@ -59,29 +65,33 @@ def base_line(lines, count, members, attempt):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def is_same(one, other):  # type: ignore[no-untyped-def]
+def has_phase(explanation, phase, beta, tolerance):  # type: ignore[no-untyped-def]
+    """Whether an explanation has a phase with about this lattice."""
+    found = False
+    for member in range(int(explanation[explain.COUNT])):
+        found |= (
+            explanation[explain.PHASE + member] == phase
+            and abs(explanation[explain.BETA + member] - beta) < tolerance * beta
+        )
+    return found
+
+
+@device_function
+def is_same(one, other, tolerance):  # type: ignore[no-untyped-def]
     """Whether two explanations are the same phases with the same lattices, in any order."""
     members = int(one[explain.COUNT])
-    if members != int(other[explain.COUNT]):
-        return False
-    for i in range(members):
-        found = False
-        for j in range(members):
-            beta = one[explain.BETA + i]
-            found |= (
-                one[explain.PHASE + i] == other[explain.PHASE + j]
-                and abs(beta - other[explain.BETA + j]) < 2.0 * explain.SAME_LATTICE * beta
-            )
-        if not found:
-            return False
-    return True
+    same = members == int(other[explain.COUNT])
+    for member in range(members):
+        phase, beta = one[explain.PHASE + member], one[explain.BETA + member]
+        same &= has_phase(other, phase, beta, tolerance)
+    return same
 
 
 @device_function
 def insert_explanation(trial, beam, number):  # type: ignore[no-untyped-def]
     """Put an explanation in its place in a beam, the best first; return how many there are."""
     for place in range(number):
-        if is_same(trial, beam[place]):
+        if is_same(trial, beam[place], 2.0 * explain.SAME_LATTICE):
             if trial[explain.SCORE] > beam[place, explain.SCORE]:
                 copy_explanation(trial, beam[place])
             return number
@@ -114,6 +124,46 @@ def assign_sure(case, explanation):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def settle(case, explanation):  # type: ignore[no-untyped-def]
+    """Fit the lattices of coexisting phases anew, each to the lines that are its own.
+
+    A phase that was found alone has taken lines of the others, which pull at its lattice.
+    """
+    members = int(explanation[explain.COUNT])
+    for _ in range(_SETTLED):
+        assign_sure(case, explanation)
+        for member in range(members):
+            if explain.own_lines(case.lines, case.size, member, members) >= _FEWEST_OWN:
+                positions = case.known.positions[int(explanation[explain.PHASE + member])]
+                explanation[explain.BETA + member], _ = explain.fit_beta(
+                    case.lines, case.size, member, members, positions
+                )
+
+
+@device_function
+def keep_one(source, member, target):  # type: ignore[no-untyped-def]
+    """Write an explanation that is one phase of another."""
+    copy_explanation(source, target)
+    target[explain.COUNT] = 1.0
+    target[explain.PHASE] = source[explain.PHASE + member]
+    target[explain.BETA] = source[explain.BETA + member]
+
+
+@device_function
+def drop_repeated(explanations, end):  # type: ignore[no-untyped-def]
+    """Of explanations by the same phases with about the same lattices keep the best."""
+    for one in range(end):
+        for other in range(one):
+            worse = one
+            if explanations[one, explain.SCORE] > explanations[other, explain.SCORE]:
+                worse = other
+            if explanations[worse, explain.SCORE] > -math.inf and is_same(
+                explanations[one], explanations[other], ONE_ANSWER
+            ):
+                explanations[worse, explain.SCORE] = -math.inf
+
+
+@device_function
 def two_suffice(case, explanation):  # type: ignore[no-untyped-def]
     """Whether two lines of its own name the last phase of an explanation.
 
@@ -132,27 +182,40 @@ def two_suffice(case, explanation):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def clear_own_lines(case, member, members):  # type: ignore[no-untyped-def]
-    """Lines that one phase explains alone, doubtful peaks included that are significant."""
+def clear_lines(case, member, others):  # type: ignore[no-untyped-def]
+    """Lines that one phase explains and none of the first `others` does.
+
+    Doubtful peaks count that are significant.
+    """
     lines = case.lines
-    own = 0
+    clear = 0
     for j in range(case.size):
-        own += (
+        clear += (
             lines[bragg.ASSIGNED + member, j] >= 0.0
-            and not explain.is_shared(lines, j, member, members)
+            and not explain.is_shared(lines, j, member, others)
             and (
                 lines[bragg.SURE, j] == 1.0
                 or lines[bragg.SIGNIFICANCE, j] > case.limits[bragg.EXPECTED_SIGNIFICANCE]
             )
         )
-    return own
+    return clear
+
+
+@device_function
+def has_idle_phase(case, explanation):  # type: ignore[no-untyped-def]
+    """Whether one of coexisting phases explains less than two lines that no other does."""
+    members = int(explanation[explain.COUNT])
+    idle = False
+    for member in range(members):
+        idle |= clear_lines(case, member, members) < _FEWEST_OWN
+    return idle
 
 
 @device_function
 def add_phase(case, given, phase, unexplained, trial, beam, number):  # type: ignore[no-untyped-def]
     """Add a phase to an explanation, from the lines that it leaves; return the beam's new number.
 
-    The phase explains three lines that the others do not, or two where `two_suffice`.
+    The phase explains three lines, or two where `two_suffice`, and two that no other explains.
     """
     lines, count, known = case.lines, case.size, case.known
     member = int(given[explain.COUNT])
@@ -172,17 +235,16 @@ def add_phase(case, given, phase, unexplained, trial, beam, number):  # type: ig
         for k in range(min(known.candidates[phase], reflections)):
             beta = lines[bragg.CENTRE, base] / positions[k]
             explain.assign(lines, count, member, positions, reflections, beta)
-            if explain.own_lines(lines, count, member, members) < 2:
+            if explain.own_lines(lines, count, member, members) < _FEWEST_OWN:
                 continue
             beta, _ = explain.fit_beta(lines, count, member, members, positions)
             explain.assign(lines, count, member, positions, reflections, beta)
-            if explain.own_lines(lines, count, member, members) < 2:
+            if explain.own_lines(lines, count, member, members) < _FEWEST_OWN:
                 continue
             beta, _ = explain.fit_beta(lines, count, member, members, positions)
             trial[explain.BETA + member] = beta
             explain.assign_doubtful(lines, count, member, positions, reflections, beta)
-            own = clear_own_lines(case, member, members)
-            if own < 3 and not two_suffice(case, trial):
+            if clear_lines(case, member, 0) < 3 and not two_suffice(case, trial):
                 continue
             if mean_width(lines, count, member) > known.broadest[phase] * beta:
                 continue
@@ -192,9 +254,8 @@ def add_phase(case, given, phase, unexplained, trial, beam, number):  # type: ig
 
 
 @device_function
-def add_phases(case, givens, n_given, unexplained, trial, beam):  # type: ignore[no-untyped-def]
-    """Fill a beam with the explanations of another, each with one more phase; return its number."""
-    number = 0
+def add_phases(case, givens, n_given, unexplained, trial, beam, number):  # type: ignore[no-untyped-def]
+    """Add the explanations of a beam, each with one more phase, to another; return its number."""
     for one in range(n_given):
         assign_sure(case, givens[one])
         for phase in range(case.known.prior.shape[0]):

@@ -21,7 +21,7 @@ from gpusaxs.kernels.curve_kernel import (
     device_function,
     inlined_function,
 )
-from gpusaxs.kernels.process_peak import half_width
+from gpusaxs.kernels.process_peak import half_width, is_drawn
 from gpusaxs.kernels.shoulders import strongest_shoulder
 from gpusaxs.kernels.stand_out import local_prominence
 from numpy.typing import NDArray
@@ -319,11 +319,25 @@ def exceeds(value, share, noise):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def starts_of_maxima(values, noise, conditions, marks, starts):  # type: ignore[no-untyped-def]
+def height_share(conditions, peaks, n_peaks):  # type: ignore[no-untyped-def]
+    """Height over the noise that a maximum needs; -inf where a hump was taken away.
+
+    The tails of its profile reach far, and what is left lies below zero, with all lines on it.
+    """
+    for j in range(n_peaks):
+        if peaks[j, table.FWHM] > _HUMP * peaks[j, table.Q] and is_drawn(peaks[j]):
+            return -math.inf
+    return conditions[HEIGHT_NOISE, 0]
+
+
+@device_function
+def starts_of_maxima(values, noise, conditions, share, marks, starts):  # type: ignore[no-untyped-def]
     """First points of what may be a maximum that is high enough; return their number.
 
     Where the curve stays level, the caller has to see whether it falls afterwards, and to ask for
     the noise in the middle.
+
+    share : see `height_share`
     """
     inside = values.shape[0] - 2
     if inside < 1:
@@ -334,7 +348,6 @@ def starts_of_maxima(values, noise, conditions, marks, starts):  # type: ignore[
     level = noise[1 : inside + 1]
     lowest = conditions[HEIGHT, 0]
     highest = conditions[HEIGHT, 1]
-    share = conditions[HEIGHT_NOISE, 0]
     # Two loops without a branch: the first is vectorised, the second cannot be mispredicted.
     for i in range(inside):
         value = here[i]
@@ -595,7 +608,8 @@ def search_curve(  # type: ignore[no-untyped-def]
     The arguments are those of `find_peak`.
     """
     spaced = conditions[DISTANCE, 0] > 1.0
-    maxima = starts_of_maxima(values, noise, conditions, marks, found)
+    share = height_share(conditions, peaks, n_peaks)
+    maxima = starts_of_maxima(values, noise, conditions, share, marks, found)
     number = 0
     for j in range(maxima):
         first = found[j]
@@ -606,7 +620,7 @@ def search_curve(  # type: ignore[no-untyped-def]
         if not (values[ahead] < value and has_shape(values, first, ahead - 1, conditions)):
             continue
         peak = (first + ahead - 1) // 2
-        if not exceeds(value, conditions[HEIGHT_NOISE, 0], noise[peak]):
+        if not exceeds(value, share, noise[peak]):
             continue
         if not spaced:
             low, high = span_of(values, peak, wlen)
@@ -737,6 +751,7 @@ def find_peak(
         and relative_resolution == 0.0
     ):
         count = keep_waiting(values, start, candidates, n_candidates[0])
+    share = height_share(conditions, peaks, n_peaks)
     while count > 0:
         peak = int(candidates[0, table.INDEX]) - start
         value = values[peak]
@@ -746,7 +761,7 @@ def find_peak(
             and values[peak + 1] < value
             and has_shape(values, peak, peak, conditions)
             and accepts(conditions, HEIGHT, value)
-            and exceeds(value, conditions[HEIGHT_NOISE, 0], noise[peak])
+            and exceeds(value, share, noise[peak])
             and room_for(q, value, peak, start, peaks, n_peaks, exclusion, satellite, reach)
             == math.inf
         ):

@@ -9,7 +9,16 @@ import numpy as np
 from gpusaxs.kernels import bragg_lines as bragg
 from gpusaxs.kernels import lattice_score as explain
 from gpusaxs.kernels import peak_table as table
-from gpusaxs.kernels.coexistence import add_phases, assign_sure, clear_lines_left, is_left
+from gpusaxs.kernels.coexistence import (
+    add_phases,
+    assign_sure,
+    clear_lines_left,
+    drop_repeated,
+    has_idle_phase,
+    is_left,
+    keep_one,
+    settle,
+)
 from gpusaxs.kernels.curve_kernel import (
     FloatArray,
     Output,
@@ -31,8 +40,9 @@ from gpusaxs.kernels.one_phase import (
     lowest_but,
     most_promising,
     strongest_but,
+    three_highest,
 )
-from gpusaxs.kernels.phase_verdict import lead_over, log_sum, probability
+from gpusaxs.kernels.phase_verdict import chosen_of, is_chosen, lead_of, log_sum, probability
 from gpusaxs.kernels.process_peak import is_drawn, profile_row
 from gpusaxs.kernels.q_offset import FEWEST_LINES, best_with_offset
 from numpy.typing import NDArray
@@ -41,8 +51,8 @@ MAX_KNOWN_PHASES = 32
 MAX_REFLECTIONS = 20
 _BEAM = 8
 # Explanations by one phase: the best of each from its strongest lines, from others, and at an
-# offset of q. Behind them those by two phases and by three.
-_EXPLANATIONS = 3 * MAX_KNOWN_PHASES + 2 * _BEAM
+# offset of q. Behind them those by two phases and by three, and each phase of the best alone.
+_EXPLANATIONS = 3 * MAX_KNOWN_PHASES + 2 * _BEAM + bragg.MEMBERS
 
 Lines = Annotated[FloatArray, ScratchOf((bragg.LINE_ROWS, bragg.MAX_LINES))]
 Explanations = Annotated[FloatArray, ScratchOf((_EXPLANATIONS, explain.EXPLANATION_COLUMNS))]
@@ -58,13 +68,19 @@ _MORE_LINES = 1.0
 _FEWER_TRIALS = 8.0
 # That the answer is one of the explanations is likelier than not, or there is none.
 _LIKELY = 0.5
-# Explanations this far behind the best are no candidates.
+# Explanations this far behind the best are no candidates; so many are written at most.
 _CANDIDATE = 3.0
+_CANDIDATES = 3
 # Lines that are explained this well show no offset of q.
 _BEYOND_DOUBT = 25.0
-# Lines left unexplained from which coexistence is tried, and lines that it takes.
-_LEFT_OVER = 2
+# What one phase loses where two are tried, and lines that they take. A second one costs 20, or 10
+# in a known ratio: 13 or 3 for being there, and 7 for the precision of its lattice.
+_WORTH_ANOTHER = 16.0
 _LINES_OF_TWO = 4
+# Pairs whose first phase is looked for again.
+_LOOKED_FOR_AGAIN = 2
+# Clear lines that two phases leave where three are tried.
+_LEFT_OVER = 2
 # Lattices of one phase nearer than this are one answer, whatever offset of q goes with them.
 _ONE_ANSWER = 0.06
 
@@ -128,7 +144,7 @@ def look_at_the_best(case, explanations, total):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def drop_repeated(explanations, n_known):  # type: ignore[no-untyped-def]
+def drop_repeated_lattices(explanations, n_known):  # type: ignore[no-untyped-def]
     """Of explanations by one phase with about the same lattice keep the best."""
     for phase in range(n_known):
         for one in range(phase, 3 * n_known, n_known):
@@ -162,7 +178,7 @@ def explain_by_one(case, explanations, trial, scanned, change):  # type: ignore[
             known.positions[phase],
             known.order[phase],
         )
-    strongest = strongest_but(lines, count, -1, -1)
+    strongest = case.highest[0]
     lowest = lowest_but(lines, count, -1, -1)
     base = strongest
     best = 0
@@ -192,7 +208,7 @@ def explain_by_one(case, explanations, trial, scanned, change):  # type: ignore[
                 found = explanations[2 * n_known + phase]
                 best_with_offset(case, phase, trial, found, base)
         best = look_at_the_best(case, explanations, 3 * n_known)
-    drop_repeated(explanations, n_known)
+    drop_repeated_lattices(explanations, n_known)
     return best
 
 
@@ -205,36 +221,77 @@ def leaves(case, explanation, number):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def loses(case, explanation):  # type: ignore[no-untyped-def]
+    """How far one phase stays behind what it would score if it explained every line exactly.
+
+    Infinite where there is no explanation.
+    """
+    score = explanation[explain.SCORE]
+    if score == -math.inf:
+        return math.inf
+    lines, known = case.lines, case.known
+    assign_sure(case, explanation)
+    phase = int(explanation[explain.PHASE])
+    beta = explanation[explain.BETA]
+    _, information = explain.fit_beta(lines, case.size, 0, 1, known.positions[phase])
+    most = known.prior[phase] + explain.precision_cost(beta, information)
+    for j in range(case.size):
+        if lines[bragg.SURE, j] == 1.0:
+            most += lines[bragg.MOST, j]
+    return most - score
+
+
+@device_function
 def explain_by_several(case, explanations, total, trial):  # type: ignore[no-untyped-def]
     """Add the best explanations by two phases and by three; return how many there are then.
 
-    Pairs are made of the best lattices of one phase that leave lines for another.
+    Pairs are made of the best lattices of one phase that leave lines for another; then the first
+    phases of the best pairs are looked for again, beside the second ones. The phases of the best
+    explanation are explanations too, each alone.
     """
     firsts = explanations[total : total + _BEAM]
     seconds = explanations[total + _BEAM : total + 2 * _BEAM]
     seconds[0, explain.COUNT] = 0.0
     seconds[0, explain.OFFSET] = 0.0
-    n_first = add_phases(case, seconds, 1, 0.0, trial, firsts)
-    n_second = add_phases(case, firsts, n_first, explain.UNEXPLAINED, trial, seconds)
+    n_first = add_phases(case, seconds, 1, 0.0, trial, firsts, 0)
+    n_second = add_phases(case, firsts, n_first, explain.UNEXPLAINED, trial, seconds, 0)
     if n_second == 0:
         return total
+    n_first = min(n_second, _LOOKED_FOR_AGAIN)
+    for one in range(n_first):
+        keep_one(seconds[one], 1, firsts[one])
+    n_second = add_phases(case, firsts, n_first, explain.UNEXPLAINED, trial, seconds, n_second)
     # Pairs take the place of what they were made from; triples follow them.
     for one in range(n_second):
         copy_explanation(seconds[one], firsts[one])
     end = total + n_second
     if leaves(case, firsts[0], _LEFT_OVER):
-        n_third = add_phases(case, firsts, min(n_second, 3), explain.UNEXPLAINED, trial, seconds)
+        n_third = add_phases(case, firsts, min(n_second, 3), explain.UNEXPLAINED, trial, seconds, 0)
         for one in range(n_third):
             copy_explanation(seconds[one], explanations[end])
             end += 1
     for one in range(total, end):
+        settle(case, explanations[one])
         look_closer(case, explanations[one])
+        if has_idle_phase(case, explanations[one]):
+            explanations[one, explain.SCORE] = -math.inf
+    best = best_of(explanations, end)
+    members = int(explanations[best, explain.COUNT])
+    if members > 1:
+        for member in range(members):
+            keep_one(explanations[best], member, explanations[end])
+            look_closer(case, explanations[end])
+            end += 1
+    drop_repeated(explanations, end)
     return end
 
 
 @device_function
-def write_phase(case, row, candidate, sure, explanation, member):  # type: ignore[no-untyped-def]
-    """Write a phase with its lattice parameter, and the reflections matched and missing."""
+def write_phase(case, row, candidate, sure, explanation, member, named):  # type: ignore[no-untyped-def]
+    """Write a phase with its lattice parameter, and the reflections matched and missing.
+
+    Lines are unexplained that none of the first `named` phases explains.
+    """
     lines, count, known, curve = case.lines, case.size, case.known, case.curve
     phase = int(explanation[explain.PHASE + member])
     members = int(explanation[explain.COUNT])
@@ -259,7 +316,7 @@ def write_phase(case, row, candidate, sure, explanation, member):  # type: ignor
         k = int(lines[bragg.ASSIGNED + member, j])
         if k >= 0:
             matched |= 1 << order[k]
-        if is_left(lines, j, members):
+        if is_left(lines, j, named):
             unexplained |= 1 << int(lines[bragg.PEAK, j])
     missing = 0
     for k in range(known.reflections[phase]):
@@ -291,8 +348,71 @@ def write_phase(case, row, candidate, sure, explanation, member):  # type: ignor
 
 
 @device_function
+def seen_of(case, explanation, group):  # type: ignore[no-untyped-def]
+    """How many reflections of a group of an explanation's phases are seen."""
+    members = int(explanation[explain.COUNT])
+    if group == (1 << members) - 1:
+        return explanation[explain.SEEN]
+    seen = 0.0
+    for j in range(case.size):
+        owner = int(case.lines[bragg.OWNER, j])
+        seen += owner >= 0 and is_chosen(group, owner)
+    return seen
+
+
+@device_function
+def surest_group(case, explanations, total, best, chance):  # type: ignore[no-untyped-def]
+    """The largest group of the best explanation's phases that is sure enough to be named.
+
+    Of equally large ones it is the likeliest. Returns one bit a phase, their lead and
+    their probability; zeros without one.
+    """
+    members = int(explanations[best, explain.COUNT])
+    chosen = 0
+    size = members
+    margin = sure = 0.0
+    while chosen == 0 and size > 0:
+        for group in range(1, 1 << members):
+            if chosen_of(group, members) != size:
+                continue
+            lead = lead_of(explanations, total, best, group, chance)
+            likely = probability(lead, seen_of(case, explanations[best], group), size)
+            if (
+                lead >= case.limits[bragg.MIN_MARGIN]
+                and likely >= case.limits[bragg.MIN_PROBABILITY]
+                and likely > sure
+            ):
+                chosen, margin, sure = group, lead, likely
+        size -= 1
+    return chosen, margin, sure
+
+
+@device_function
+def put_first(explanation, group):  # type: ignore[no-untyped-def]
+    """Let a group of an explanation's phases be the first ones; return how many they are."""
+    first = 0
+    for member in range(int(explanation[explain.COUNT])):
+        if is_chosen(group, member):
+            for column in (explain.PHASE, explain.BETA):
+                moved = explanation[column + member]
+                explanation[column + member] = explanation[column + first]
+                explanation[column + first] = moved
+            first += 1
+    return first
+
+
+@device_function
+def write_answer(case, phases, rows, candidate, sure, explanation, named):  # type: ignore[no-untyped-def]
+    """Write the first `named` phases of an explanation behind `rows` others; return the sum."""
+    take_up(case, explanation)
+    for member in range(named):
+        write_phase(case, phases[rows + member], candidate, sure, explanation, member, named)
+    return rows + named
+
+
+@device_function
 def conclude(case, explanations, total, phases, n_phases, verdict, margin):  # type: ignore[no-untyped-def]
-    """Write the best explanations and the verdict on them."""
+    """Write the verdict, and the best explanations or what is sure of them."""
     scores = explanations[:, explain.SCORE]
     best = best_of(explanations, total)
     top = scores[best]
@@ -309,30 +429,29 @@ def conclude(case, explanations, total, phases, n_phases, verdict, margin):  # t
         chance -= _FEWER_TRIALS
     if probability(log_sum(scores, total) - chance, seen, members) < _LIKELY:
         return
-    lead = lead_over(scores, total, best, chance)
+    lead = lead_of(explanations, total, best, (1 << members) - 1, chance)
     sure = probability(lead, seen, members)
     # What the best leaves is shared out among the others by their odds.
     share = (1.0 - sure) * math.exp(lead)
-    identified = (
-        lead >= case.limits[bragg.MIN_MARGIN] and sure >= case.limits[bragg.MIN_PROBABILITY]
-    )
-    verdict[0] = table.VERDICT_IDENTIFIED if identified else table.VERDICT_AMBIGUOUS
+    group, group_lead, group_sure = surest_group(case, explanations, total, best, chance)
+    rows = candidate = 0
+    verdict[0] = table.VERDICT_AMBIGUOUS
     margin[0] = lead
-    rows = 0
-    for candidate in range(3):
-        if candidate > 0:
-            best = best_of(explanations, total)
-            if identified or not scores[best] > top - _CANDIDATE:
-                break
-            members = int(explanations[best, explain.COUNT])
-            sure = share * math.exp(scores[best] - top)
-            take_up(case, explanations[best])
-        if rows + members > table.MAX_PHASES:
+    if group > 0:
+        verdict[0] = table.VERDICT_IDENTIFIED
+        margin[0] = group_lead
+        named = put_first(explanations[best], group)
+        rows = write_answer(case, phases, 0, 0, group_sure, explanations[best], named)
+        candidate = _CANDIDATES if named == members else 1
+    while candidate < _CANDIDATES:
+        members = int(explanations[best, explain.COUNT])
+        if not scores[best] > top - _CANDIDATE or rows + members > table.MAX_PHASES:
             break
-        for member in range(members):
-            write_phase(case, phases[rows], candidate, sure, explanations[best], member)
-            rows += 1
+        rows = write_answer(case, phases, rows, candidate, sure, explanations[best], members)
         scores[best] = -math.inf
+        best = best_of(explanations, total)
+        sure = share * math.exp(scores[best] - top)
+        candidate += 1
     n_phases[0] = rows
 
 
@@ -414,10 +533,10 @@ def index_phase(
         planes,
         order,
     )
-    case = explain.Case(lines, count, sure, known, curve, limits)
+    case = explain.Case(lines, count, sure, three_highest(lines, count), known, curve, limits)
     change = explain.fill_most(case)
     best = explain_by_one(case, explanations, trial, scanned, change)
     total = 3 * prior.shape[0]
-    if sure >= _LINES_OF_TWO and leaves(case, explanations[best], _LEFT_OVER):
+    if sure >= _LINES_OF_TWO and loses(case, explanations[best]) > _WORTH_ANOTHER:
         total = explain_by_several(case, explanations, total, trial)
     conclude(case, explanations, total, phases, n_phases, verdict, margin)

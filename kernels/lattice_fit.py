@@ -17,8 +17,12 @@ _SCATTER_STEP = 2.5
 _AGREE = 2.5
 # An offset of q is one beyond this many standard uncertainties, and below this share of the
 # lowest line's q.
-_OFFSET_SIGMAS = 3.0
+_OFFSET_SIGMAS = 4.0
 _LARGEST_OFFSET = 0.02
+# A fainter one may be there all the same: the odds against it, before the lines are looked at, and
+# its spread over the q of the first reflection.
+_ODDS_AGAINST = 4.0
+_SPREAD = 0.0015
 
 
 @device_function
@@ -83,13 +87,27 @@ def agree(chi2, free):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def believed_share(offset, sigma, spread):  # type: ignore[no-untyped-def]
+    """Share of a measured offset that is to be believed: its posterior mean over it.
+
+    There is none with the odds of `_ODDS_AGAINST`, else it is normal about zero with `spread`.
+    """
+    total = sigma * sigma + spread * spread
+    away = offset * spread / sigma
+    against = _ODDS_AGAINST * math.sqrt(total) / sigma * math.exp(-0.5 * away * away / total)
+    return spread * spread / (total * (1.0 + against))
+
+
+@device_function
 def fit_lattice(lines, count, member, members, positions, known_offset):  # type: ignore[no-untyped-def]
     """Fit 2 pi / lattice, and an offset of q where the lines need one.
 
     The uncertainties of the centres are those of their fits. An offset is taken from four lines on
-    where it is significant and the lines agree with it. Where they agree neither with it nor
-    without it, all centres scatter by a share of their FWHM, the least that makes them agree.
-    Where an offset is known to be there, the lines are shifted by it and both are fitted.
+    where it is significant and the lines agree with it. One that is not moves the lattice by the
+    share that is to be believed of it, from three lines on, and its sigma grows by as much. Where
+    the lines agree neither with an offset nor without it, all centres scatter by a share of their
+    FWHM, the least that makes them agree. Where an offset is known to be there, the lines are
+    shifted by it and both are fitted.
 
     Returns beta, its sigma, the offset and its sigma (NaN without one), and the reduced
     chi-squared of the lines about beta s by their own uncertainties (NaN for one line).
@@ -105,16 +123,19 @@ def fit_lattice(lines, count, member, members, positions, known_offset):  # type
             break
         if step == 0:
             reduced = chi2 / (n - 1)
-        if n > 3:
+        if n > 2:
             slope, slope_sigma, offset, offset_sigma, chi2_with, _, _ = straight_line(
                 lines, count, member, members, positions, scatter, True
             )
-            found = (
-                abs(offset) > _OFFSET_SIGMAS * offset_sigma
-                and abs(offset) < _LARGEST_OFFSET * lowest
-            )
-            if agree(chi2_with, n - 2.0) and (found or known_offset != 0.0):
-                return slope, slope_sigma, known_offset + offset, offset_sigma, reduced
+            small = abs(offset) < _LARGEST_OFFSET * lowest
+            found = small and abs(offset) > _OFFSET_SIGMAS * offset_sigma
+            if agree(chi2_with, n - 2.0):
+                if n > 3 and (found or known_offset != 0.0):
+                    return slope, slope_sigma, known_offset + offset, offset_sigma, reduced
+                if small and known_offset == 0.0:
+                    share = believed_share(offset, offset_sigma, _SPREAD * beta * positions[0])
+                    moved = share * (slope - beta)
+                    return beta + moved, math.hypot(beta_sigma, moved), math.nan, math.nan, reduced
         if agree(chi2, n - 1.0):
             break
     return beta, beta_sigma, math.nan, math.nan, reduced

@@ -75,6 +75,7 @@ class Case(NamedTuple):
 
     lines : (LINE_ROWS, MAX_LINES) float64, see `bragg_lines`; the first `size` of them
     sure : how many of these are Bragg lines
+    highest : the three highest of them, the highest first; -1 in the place of a third of two
     known, curve : what may be named, and where reflections are looked for
     limits : (LIMITS,) float64, see `bragg_lines`
     """
@@ -82,6 +83,7 @@ class Case(NamedTuple):
     lines: FloatArray
     size: int
     sure: int
+    highest: tuple[int, int, int]
     known: Known
     curve: Curve
     limits: FloatArray

@@ -8,7 +8,6 @@ from gpusaxs.kernels import bragg_lines as bragg
 from gpusaxs.kernels import lattice_score as explain
 from gpusaxs.kernels.curve_kernel import device_function
 from gpusaxs.kernels.free_ratio import fit_axes, place_reflections, ratio_at, ratio_steps
-from gpusaxs.kernels.process_peak import lower_bound
 
 # Height over its standard uncertainty of each of the two lines that name a phase.
 _BEYOND_DOUBT = 5.0
@@ -76,6 +75,14 @@ def strongest_but(lines, count, one, other):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def three_highest(lines, count):  # type: ignore[no-untyped-def]
+    """Return the three highest sure lines, the highest first; -1 for none."""
+    one = strongest_but(lines, count, -1, -1)
+    two = strongest_but(lines, count, one, one)
+    return one, two, strongest_but(lines, count, one, two)
+
+
+@device_function
 def lowest_but(lines, count, one, other):  # type: ignore[no-untyped-def]
     """Sure line of lowest q but for two of them; -1 without one."""
     for j in range(count):
@@ -85,13 +92,23 @@ def lowest_but(lines, count, one, other):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def two_beside(highest, base):  # type: ignore[no-untyped-def]
+    """Return the first two of the three highest lines that are not the base line."""
+    one, two, three = highest
+    if base == one:
+        return two, three
+    return (one, three) if base == two else (one, two)
+
+
+@device_function
 def is_explained(lines, j, positions, reflections, beta):  # type: ignore[no-untyped-def]
     """Whether a line lies within reach of a reflection."""
     if j < 0:
         return False
-    reach = lines[bragg.REACH, j]
-    k = lower_bound(positions[:reflections], (lines[bragg.CENTRE, j] - reach) / beta)
-    return k < reflections and positions[k] * beta <= lines[bragg.CENTRE, j] + reach
+    explained = False
+    for k in range(reflections):
+        explained |= abs(beta * positions[k] - lines[bragg.CENTRE, j]) <= lines[bragg.REACH, j]
+    return explained
 
 
 @device_function
@@ -118,8 +135,7 @@ def best_lattice(case, phase, trial, best, strongest, lowest, least, change):  #
         # Lattices that explain every line come up from any of them.
         if attempt == 1 and (strongest == lowest or best_matches == sure):
             break
-        second = strongest_but(lines, count, base, base)
-        third = strongest_but(lines, count, base, second)
+        second, third = two_beside(case.highest, base)
         for k in range(min(known.candidates[phase], reflections)):
             beta = lines[bragg.CENTRE, base] / positions[k]
             # A lattice that was found from another line needs no second look, nor does one that

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 
+from gpusaxs.kernels import lattice_score as explain
+from gpusaxs.kernels.coexistence import ONE_ANSWER, has_phase
 from gpusaxs.kernels.curve_kernel import device_function
 
 # P = (1 - floor) / (1 + exp(-(offset + slope lead))), the floor by how many reflections are seen.
-# Made by `python -m benchmarks.calibrate --curves 250`, from 8,193 answers.
-_OFFSET = -0.198
-_SLOPE = 0.901
-_FLOOR_TWO = 0.1506
-_FLOOR_THREE = 0.0427
-_FLOOR_FOUR = 0.0123
-_FLOOR_SIX = 0.0054
-_FLOOR_SEVERAL = 0.0066
+# Made by `python -m benchmarks.calibrate --curves 250`, from 8,135 answers.
+_OFFSET = -0.277
+_SLOPE = 0.974
+_FLOOR_TWO = 0.1692
+_FLOOR_THREE = 0.0496
+_FLOOR_FOUR = 0.0152
+_FLOOR_SIX = 0.0028
+_FLOOR_SEVERAL = 0.0053
 
 
 @device_function
@@ -30,22 +32,57 @@ def log_sum(scores, total):  # type: ignore[no-untyped-def]
 
 
 @device_function
-def lead_over(scores, total, chosen, chance):  # type: ignore[no-untyped-def]
-    """Lead of one score over all others and `chance` together: -ln of their odds."""
-    odds = math.exp(chance - scores[chosen])
+def is_chosen(group, member):  # type: ignore[no-untyped-def]
+    """Whether a group, one bit a phase of an explanation, has one of them."""
+    return group >> member & 1 == 1
+
+
+@device_function
+def chosen_of(group, members):  # type: ignore[no-untyped-def]
+    """How many of an explanation's phases a group has."""
+    chosen = 0
+    for member in range(members):
+        chosen += is_chosen(group, member)
+    return chosen
+
+
+@device_function
+def has_group(explanation, best, group):  # type: ignore[no-untyped-def]
+    """Whether an explanation has a group of the best one's phases, with about their lattices."""
+    found = True
+    for member in range(int(best[explain.COUNT])):
+        if is_chosen(group, member):
+            phase, beta = best[explain.PHASE + member], best[explain.BETA + member]
+            found &= has_phase(explanation, phase, beta, ONE_ANSWER)
+    return found
+
+
+@device_function
+def lead_of(explanations, total, best, group, chance):  # type: ignore[no-untyped-def]
+    """Ln of the odds that a group of the best explanation's phases is there.
+
+    All explanations that have them are for it; all others, and `chance`, against it.
+    """
+    top = explanations[best, explain.SCORE]
+    within = 0.0
+    against = math.exp(chance - top)
     for one in range(total):
-        if one != chosen:
-            odds += math.exp(scores[one] - scores[chosen])
-    return -math.log(odds)
+        if explanations[one, explain.SCORE] > -math.inf:
+            odds = math.exp(explanations[one, explain.SCORE] - top)
+            if has_group(explanations[one], explanations[best], group):
+                within += odds
+            else:
+                against += odds
+    return math.log(within / against)
 
 
 @device_function
 def probability(lead, seen, members):  # type: ignore[no-untyped-def]
     """Probability that all phases that are named are there.
 
-    lead : log Bayes factor over all other explanations together
+    lead : log of their odds, see `lead_of`
     seen : reflections that are seen
-    members : phases of the explanation
+    members : how many phases they are
     """
     if members > 1:
         floor = _FLOOR_SEVERAL

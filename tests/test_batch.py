@@ -157,6 +157,21 @@ def test_the_search_begins_with_the_curve():
     np.testing.assert_array_equal(batch.noise, batch.sigma)
 
 
+def test_what_changes_a_curve_before_anybody_looks_at_the_search_launches_nothing(monkeypatch):
+    batch = batch_of(sigma=np.full((3, 50), 0.2))
+    launched = []
+    monkeypatch.setattr(batch.backend, "launch", lambda kernel, *_: launched.append(kernel.name))
+    batch.intensity += 1.0
+    batch.sigma += 0.1
+    batch.restart_search(np.arange(3))
+    assert launched == []
+    np.testing.assert_array_equal(batch.search, batch.intensity)
+    np.testing.assert_array_equal(batch.residual, batch.intensity)
+    np.testing.assert_array_equal(batch.noise, batch.sigma)
+    batch.restart_search(np.arange(3))
+    assert launched == ["restart_search"]
+
+
 def test_the_search_is_restarted_for_the_rows_asked_for_within_their_points():
     batch = batch_of()
     batch.start[0] = 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 import time
@@ -20,6 +21,7 @@ from gpusaxs.errors import BackendError
 from gpusaxs.kernels.curve_kernel import CurveKernel, Role, scratch_shape
 
 CHUNK = 64
+CHUNK_ALONE = 1024
 MOST_BLOCKS = 4
 
 
@@ -33,7 +35,9 @@ class NumpyBackend:
 
     Workers pull chunks of curves from a common counter, so uneven curves balance out. Kernels
     release the GIL. Several threads may launch at once: then they share the workers, because more
-    threads than cores take turns and keep each other from their caches.
+    threads than cores take turns and keep each other from their caches. Chunks are long where a
+    worker has a launch to itself and no deadline to look at between them: after each of them
+    Python has to be fetched into the caches again.
     """
 
     name = "numpy"
@@ -96,16 +100,14 @@ class NumpyBackend:
         driver = kernel.cpu_driver
         around = supervision()
 
-        starts = itertools.count(0, CHUNK)
-
-        def work() -> None:
+        def work(chunk: int, starts: Iterator[int]) -> None:
             began, done = time.perf_counter(), 0
             scratch = [np.empty(scratch_shape(part, points), part.dtype) for part in kernel.scratch]
             for first in starts:
                 if first >= count:
                     break
                 around.check_deadline()
-                last = min(first + CHUNK, count)
+                last = min(first + chunk, count)
                 driver(rows, first, last, *span, *scratch, *arguments)
                 done += last - first
             if around.observer is not None and done:
@@ -113,9 +115,11 @@ class NumpyBackend:
 
         with self._share_of_workers() as share:
             helpers = min(share, -(-count // CHUNK)) - 1
-            running = [self._pool.submit(work) for _ in range(helpers)]
+            chunk = CHUNK if helpers or around.deadline < math.inf else CHUNK_ALONE
+            starts = itertools.count(0, chunk)
+            running = [self._pool.submit(work, chunk, starts) for _ in range(helpers)]
             try:
-                work()
+                work(chunk, starts)
             finally:
                 wait(running)
             for future in running:

@@ -206,8 +206,10 @@ class EventBus:
         self.when_full = when_full
         self.produced = self.emitted = self.dropped = self.failures = 0
         self._queue: deque[Event] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._waiting = 0
+        self._idle = False
         self._closed = False
         self._thread: threading.Thread | None = None
         self._failed: set[int] = set()
@@ -237,20 +239,22 @@ class EventBus:
         """
         if not events:
             return
-        with self._changed:
-            from_a_sink = threading.current_thread() is self._thread
-            if self._closed and not from_a_sink:
+        with self._lock:
+            if self._closed and not self._from_a_sink():
                 raise RuntimeError(
                     "The event bus is closed. Close it when the runtimes that use it have ended."
                 )
             if self._thread is None:
                 self._start()
-            if self.when_full == "drop":
-                taken = events[: max(0, self.capacity - len(self._queue))]
+            room = self.capacity - len(self._queue)
+            if len(events) <= room:
+                self._put(events)
+            elif self.when_full == "drop":
+                taken = events[: max(0, room)]
                 self.produced += len(events) - len(taken)
                 self.dropped += len(events) - len(taken)
                 self._put(taken)
-            elif from_a_sink or len(self._queue) + len(events) <= self.capacity:
+            elif self._from_a_sink():
                 self._put(events)
             else:
                 self._put_when_there_is_room(events)
@@ -263,7 +267,7 @@ class EventBus:
         RuntimeError
             If a sink calls it.
         """
-        if threading.current_thread() is self._thread:
+        if self._from_a_sink():
             raise RuntimeError("A sink cannot close its own event bus. Close it elsewhere.")
         with self._changed:
             closed_before, self._closed = self._closed, True
@@ -279,11 +283,14 @@ class EventBus:
         thread.start()
         self._thread = thread
 
+    def _from_a_sink(self) -> bool:
+        return threading.current_thread() is self._thread
+
     def _put(self, events: Sequence[Event]) -> None:
-        can_wake = not self._queue or not self._half_full()
+        half_full_before = self._half_full()
         self.produced += len(events)
         self._queue.extend(events)
-        if can_wake and (self._half_full() or len(self._queue) == len(events)):
+        if self._idle or (self._half_full() and not half_full_before):
             self._changed.notify_all()
 
     def _put_when_there_is_room(self, events: Sequence[Event]) -> None:
@@ -318,11 +325,13 @@ class EventBus:
     def _take(self) -> list[Event]:
         """Wait for events and take all there are; there are none when no more will come."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._over())
             # Few large deliveries disturb the run less than many small ones.
             self._changed.wait_for(
                 lambda: self._closed or self._half_full(), timeout=_PILE_UP_SECONDS
             )
+            self._idle = True
+            self._changed.wait_for(lambda: self._queue or self._over())
+            self._idle = False
             events = list(self._queue)
             self._queue.clear()
             self._changed.notify_all()

@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gpusaxs.backends import IndexArray
 from gpusaxs.backends.supervision import Direction, observed_by, worker_name
@@ -30,7 +29,7 @@ from gpusaxs.runtime.events import (
     epoch,
     now,
 )
-from gpusaxs.runtime.flow import NO_ROWS, Checkpoint, Flow
+from gpusaxs.runtime.flow import NO_ROWS, Checkpoint, Flow, Which
 from gpusaxs.runtime.interceptors import Interceptor, StageLaunch, nested
 from gpusaxs.runtime.run import Run
 from gpusaxs.runtime.scheduler import Launch
@@ -78,6 +77,8 @@ class Execution:
     ) -> None:
         self.settings = settings
         self._ended = ended
+        stages = enumerate(settings.pipeline.stages)
+        self._may_fail = frozenset(number for number, stage in stages if "curve" in stage.writes)
         self._flow = Flow(settings.pipeline)
         self.use(batch)
         self._runs: dict[int, Run] = {}
@@ -122,7 +123,8 @@ class Execution:
 
     def step(self) -> bool:
         """Run the next launch; return whether there was one."""
-        self._drop_cancelled()
+        if self._cancelled:
+            self._drop_cancelled()
         while (checkpoint := self._flow.ready_checkpoint()) is not None:
             self._release(checkpoint)
         launch = self._flow.next_launch()
@@ -148,7 +150,7 @@ class Execution:
         self.batch.stage_num[launch.rows] = launch.stage_num
         work = StageLaunch(
             stage, launch.stage_num, launch.rows, self.batch,
-            lambda event: self._emit(event, launch),
+            lambda event: self._emit_of(launch, event),
             lambda seconds: self._pause(seconds, launch.rows),
         )  # fmt: skip
         began, problem, requests = time.perf_counter(), "", NO_REQUESTS
@@ -165,11 +167,12 @@ class Execution:
             problem = str(error)
             self.batch.fail(launch.rows[self.batch.alive(launch.rows)], launch.stage, error)
         if self.settings.events is not None:
-            self._tell(launch, began, problem)
+            self._tell(self.settings.events, launch, began, problem)
         self._settle(launch, requests)
 
     def _settle(self, launch: Launch, requests: Requests) -> None:
         alive = self._alive(launch)
+        failed = NO_ROWS if alive is None else launch.rows[~alive]
         settled = self._flow.settle(launch, alive, requests, self._sample)
         if settled.refused.size:
             self.batch.set_status(settled.refused, CurveStatus.INSERTION_REFUSED)
@@ -178,18 +181,16 @@ class Execution:
         self.batch.errors.clear()
         if settled.ended.size:
             self.batch.stage_num[settled.ended] = len(self.settings.pipeline.stages)
-        failed = NO_ROWS if alive.all() else launch.rows[~alive]
         if settled.errors:
             failed = np.concatenate([failed, np.fromiter(settled.errors, np.int64)])
         self._end(settled.ended)
         if failed.size:
             self._end_failed(failed)
 
-    def _alive(self, launch: Launch) -> NDArray[np.bool_]:
+    def _alive(self, launch: Launch) -> Which:
         """Which rows of a launch have not failed; the device is asked only where some may have."""
-        stage = self.settings.pipeline.stages[launch.stage_num]
-        if "curve" not in stage.writes and not self.batch.status_set:
-            return np.ones(launch.rows.size, np.bool_)
+        if launch.stage_num not in self._may_fail and not self.batch.status_set:
+            return None
         self.batch.status_set = False
         return self.batch.alive(launch.rows)
 
@@ -281,13 +282,16 @@ class Execution:
                 if runs <= {number for number, _ in list(self._cancelled)}:
                     raise LaunchCancelled
 
-    def _emit(self, event: Event, launch: Launch | None = None) -> None:
-        if self.settings.events is None:
-            return
-        if isinstance(event, Retried) and launch is not None:
+    def _emit(self, event: Event) -> None:
+        if self.settings.events is not None:
+            self.settings.events.emit(event)
+
+    def _emit_of(self, launch: Launch, event: Event) -> None:
+        """Emit what an interceptor tells of a launch."""
+        if self.settings.events is not None and isinstance(event, Retried):
             for run, _ in self._by_run(launch.rows):
                 run.tally.retried()
-        self.settings.events.emit(event)
+        self._emit(event)
 
     def _by_run(self, rows: IndexArray) -> list[tuple[Run, IndexArray]]:
         if len(self._runs) == 1:
@@ -295,29 +299,31 @@ class Execution:
         runs = self._flow.runs(rows)
         return [(self._runs[n], rows[runs == n]) for n in np.unique(runs).tolist()]
 
-    def _tell(self, launch: Launch, began: float, problem: str) -> None:
-        at = now()
-        seconds = at - epoch(began)
+    def _tell(self, bus: EventBus, launch: Launch, began: float, problem: str) -> None:
+        ended = time.perf_counter()
+        seconds = ended - began
         for run, _ in self._by_run(launch.rows):
             run.tally.launched(launch.stage, seconds)
-        self._emit(
+        bus.emit(
             LaunchEnded(
-                at, launch.stage, launch.stage_num, launch.rows.size, seconds, worker_name(),
-                problem,
+                epoch(ended), launch.stage, launch.stage_num, launch.rows.size, seconds,
+                worker_name(), problem,
             )
         )  # fmt: skip
 
     def _tell_ended(self, bus: EventBus, rows: IndexArray) -> None:
         at, reasons, ids = now(), self.batch.reasons, self.batch.ids
         for run, mine in self._by_run(rows):
-            status = self.batch.backend.to_host(self.batch.status[mine])
-            run.tally.ended(status, [reasons[row] for row in mine.tolist() if row in reasons])
-            kinds = {code: CurveStatus(code) for code in np.unique(status).tolist()}
+            status = self.batch.backend.to_host(self.batch.status[mine]).tolist()
+            told = [reasons[row] for row in mine.tolist() if row in reasons] if reasons else []
+            run.tally.ended(status, told)
+            kinds = {code: CurveStatus(code) for code in set(status)}
             said = {code: (kind.label, kind.failed) for code, kind in kinds.items()}
+            ended = SampleEnded._make
             bus.emit_all(
                 [
-                    SampleEnded(at, run.name, ids[row], *said[code], reasons.get(row, ""))
-                    for row, code in zip(mine.tolist(), status.tolist(), strict=True)
+                    ended((at, run.name, ids[row], *said[code], reasons.get(row, "")))
+                    for row, code in zip(mine.tolist(), status, strict=True)
                 ]
             )
 

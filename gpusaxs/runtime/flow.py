@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
@@ -15,13 +15,15 @@ import numpy as np
 from gpusaxs.backends import IndexArray
 from gpusaxs.errors import PipelineError
 from gpusaxs.pipeline import Pipeline
-from gpusaxs.runtime.policy import Always, Asking, BoolArray
+from gpusaxs.runtime.policy import Asking, BoolArray
 from gpusaxs.runtime.regroup import Reach, RegroupPool
 from gpusaxs.runtime.scheduler import Launch, Scheduler
 from gpusaxs.sample import Sample
 from gpusaxs.stages.base import Requests
 
 NO_ROWS: IndexArray = np.empty(0, np.int64)
+Which = BoolArray | None
+"""Which of the rows of a launch, as (rows,) bool; None for all of them."""
 _NOWHERE = -1
 
 
@@ -52,9 +54,9 @@ class Settled:
         Must fail: why, by row.
     """
 
-    ended: IndexArray = field(default_factory=lambda: NO_ROWS)
-    refused: IndexArray = field(default_factory=lambda: NO_ROWS)
-    errors: dict[int, Exception] = field(default_factory=dict)
+    ended: IndexArray
+    refused: IndexArray
+    errors: dict[int, Exception]
 
 
 class Flow:
@@ -77,6 +79,8 @@ class Flow:
         self.pipeline = pipeline
         self.rows_at_once = rows_at_once
         self._scheduler = Scheduler()
+        self._names = [stage.name for stage in pipeline.stages]
+        self._after = [pipeline.after(number) for number in range(len(pipeline.stages))]
         self._entry = pipeline.after(-1)
         self._checkpoints = frozenset(pipeline.numbers[name] for name in pipeline.holding)
         self._reach = reach(pipeline) if self._checkpoints else {}
@@ -85,12 +89,13 @@ class Flow:
         self._totals: dict[int, Counter[int]] = {}
         self._later: dict[int, list[int]] = {}
         self._entries = 0
-        # By row: its run, its entry, and the stage to which it goes; by stage and row: requests.
+        # By row: its run, its entry, and the stage to which it goes. Requests granted to each row,
+        # by the stages that have a policy.
         self._run = NO_ROWS
         self._entered = NO_ROWS
         self._next = NO_ROWS
         self._marked = NO_ROWS.astype(np.bool_)
-        self._granted = np.zeros((len(pipeline.stages), 0), np.int64)
+        self._granted = {pipeline.numbers[name]: NO_ROWS for name in pipeline.insertion}
 
     def enter(self, rows: IndexArray, run: int = 0, *, more: bool = False) -> None:
         """Let rows that are in no other place begin.
@@ -106,7 +111,8 @@ class Flow:
         self._run[rows] = run
         self._entered[rows] = self._entries + np.arange(rows.size)
         self._entries += rows.size
-        self._granted[:, rows] = 0
+        for granted in self._granted.values():
+            granted[rows] = 0
         self._totals.setdefault(run, Counter())
         if self._checkpoints and run not in self._pools:
             self._pools[run] = RegroupPool(self._reach, self._checkpoints, self._entry)
@@ -144,7 +150,7 @@ class Flow:
     def settle(
         self,
         launch: Launch,
-        alive: BoolArray,
+        alive: Which,
         requests: Requests,
         sample: Callable[[int], Sample] = _no_sample,
     ) -> Settled:
@@ -152,61 +158,79 @@ class Flow:
 
         Parameters
         ----------
-        alive : (rows,) bool
+        alive
             Which of the launch's rows have not failed.
         requests
             What the stage returned.
         sample
             Returns a row as a sample, for policies that look at it.
         """
-        self._left(launch.stage_num, launch.rows)
-        rows = launch.rows if alive.all() else launch.rows[alive]
-        settled = Settled()
+        if self._pools:
+            self._left(launch.stage_num, launch.rows)
+        settled = Settled(ended=NO_ROWS, refused=NO_ROWS, errors={})
         asked = [
-            self._grant(launch, rows, alive, name, asking, sample, settled)
+            self._grant(launch, alive, name, asking, sample, settled)
             for name, asking in requests.items()
             if asking.size
         ]
         if settled.errors:
             failed = np.fromiter(settled.errors, np.int64)
-            rows = rows[~np.isin(rows, failed)]
+            well = ~np.isin(launch.rows, failed)
+            alive = _both(alive, well)
+            asked = [(number, _both(admitted, well)) for number, admitted in asked]
             settled.refused = settled.refused[~np.isin(settled.refused, failed)]
-            asked = [(number, there[~np.isin(there, failed)]) for number, there in asked]
-        following = self.pipeline.after(launch.stage_num)
+        following = self._after[launch.stage_num]
         if self._later or len(asked) > 1:
-            parts = self._parts(rows, asked, following)
+            parts = self._parts(launch.rows, alive, asked, following)
         else:
-            parts = self._two_parts(rows, asked, following)
+            parts = self._two_parts(launch.rows, alive, asked, following)
         for number, there in sorted(parts, key=itemgetter(0)):
-            if number == len(self.pipeline.stages):
+            if number == len(self._names):
                 settled.ended = there
             else:
                 self._send(number, there)
         return settled
 
     def _two_parts(
-        self, rows: IndexArray, asked: list[tuple[int, IndexArray]], following: int
+        self,
+        rows: IndexArray,
+        alive: Which,
+        asked: list[tuple[int, Which]],
+        following: int,
     ) -> list[tuple[int, IndexArray]]:
         """Do what `_parts` does where no row asks, or has asked, for more than one stage."""
-        if not asked or asked[0][1].size == 0:
-            return [(following, rows)]
+        if not asked or asked[0][0] == following:
+            return [(following, _of(rows, alive))]
         [(number, admitted)] = asked
-        if admitted.size == rows.size:
+        if admitted is None:
             return [(number, rows)]
-        self._marked[admitted] = True
-        idle = rows[~self._marked[rows]]
-        self._marked[admitted] = False
-        if number == following:
-            return [(number, rows)]
-        return [(number, admitted), (following, idle)]
+        return [(number, rows[admitted]), (following, _of(rows, _both(alive, ~admitted)))]
 
     def _parts(
-        self, rows: IndexArray, asked: list[tuple[int, IndexArray]], following: int
+        self,
+        rows: IndexArray,
+        alive: Which,
+        asked: list[tuple[int, Which]],
+        following: int,
     ) -> list[tuple[int, IndexArray]]:
-        """Return the next stages, each with its rows; note what rows have asked for beside it."""
+        """Return the next stages, each with its rows; note what rows have asked for beside it.
+
+        Parameters
+        ----------
+        rows : (rows,) int64
+            Of a launch.
+        alive
+            Which of them go on.
+        asked
+            Numbers of stages, each with those of them that go there.
+        following
+            Where rows go that have asked for nothing.
+        """
+        launched, rows = rows, _of(rows, alive)
         self._next[rows] = _NOWHERE
         several: dict[int, list[int]] = {}
-        for number, admitted in asked:
+        for number, chosen in asked:
+            admitted = _of(launched, chosen)
             first = self._next[admitted] == _NOWHERE
             self._next[admitted[first]] = number
             for row in admitted[~first].tolist():
@@ -266,59 +290,64 @@ class Flow:
     def _grant(
         self,
         launch: Launch,
-        rows: IndexArray,
-        alive: BoolArray,
+        alive: Which,
         name: str,
         asking: IndexArray,
         sample: Callable[[int], Sample],
         settled: Settled,
-    ) -> tuple[int, IndexArray]:
-        """Return the number of a stage, and the rows that ask for it and may go there."""
-        theirs = self._among(launch.rows, asking)
-        if theirs is None:
+    ) -> tuple[int, Which]:
+        """Return the number of a stage, and which of the launch's rows ask for it and may go."""
+        rows = launch.rows
+        try:
+            theirs = _both(alive, self._among(rows, asking))
+        except IndexError:
             given = PipelineError(f"stage {launch.stage!r} asked for curves that it was not given")
-            settled.errors |= dict.fromkeys(rows.tolist(), given)
-            return _NOWHERE, NO_ROWS
-        asking = rows[theirs] if rows is launch.rows else launch.rows[theirs & alive]
+            settled.errors |= dict.fromkeys(_of(rows, alive).tolist(), given)
+            return _NOWHERE, np.zeros(rows.size, np.bool_)
         known = self.pipeline.stages[launch.stage_num].targets
         if name not in known:
             declared = PipelineError(
                 f"stage {launch.stage!r} asked for {name!r}; it may ask for "
                 f"{', '.join(known) or 'nothing'}. Name it in the stage's may_request."
             )
-            settled.errors |= dict.fromkeys(asking.tolist(), declared)
-            return _NOWHERE, NO_ROWS
+            settled.errors |= dict.fromkeys(_of(rows, theirs).tolist(), declared)
+            return _NOWHERE, np.zeros(rows.size, np.bool_)
         number = self.pipeline.numbers[name]
-        policy = self.pipeline.policy(name)
-        if isinstance(policy, Always):
-            return number, asking
-        granted = self._granted[number].take(asking)
-        runs = in_run = np.zeros_like(granted)
+        if number not in self._granted:
+            return number, theirs
+        policy, asking = self.pipeline.insertion[name], _of(rows, theirs)
+        granted = self._granted[number][asking]
+        runs = in_run = np.zeros(asking.size, np.int64)
         if policy.counts_in_run:
             runs = self._run[asking]
             in_run = self._granted_in_run(number, runs)
         requests = Asking(asking, runs, granted, in_run, sample, settled.errors)
         grant = policy.admit(requests)
-        admitted = asking if grant.all() else asking[grant]
-        if admitted is not asking:
-            settled.refused = np.concatenate([settled.refused, asking[~grant]])
-        self._granted[number][asking] = granted + grant
+        admitted = asking[grant]
+        self._granted[number][admitted] += 1
         if policy.counts_in_run:
-            self._count(number, self._run[admitted])
-        return number, admitted
+            self._count(number, runs[grant])
+        if admitted.size < asking.size:
+            settled.refused = np.concatenate([settled.refused, asking[~grant]])
+            theirs = self._among(rows, admitted)
+        return number, theirs
 
-    def _among(self, rows: IndexArray, chosen: IndexArray) -> BoolArray | None:
-        """Which of the rows are chosen; None if others are. `numpy.isin` for small numbers."""
+    def _among(self, rows: IndexArray, chosen: IndexArray) -> Which:
+        """Which of the rows are chosen: `numpy.isin` for small numbers.
+
+        Raises
+        ------
+        IndexError
+            If others are.
+        """
         if chosen is rows:
-            return np.ones(rows.size, np.bool_)
-        try:
-            self._marked[chosen] = True
-        except IndexError:
             return None
-        found: BoolArray = self._marked.take(rows)
+        self._marked[chosen] = True
+        found: BoolArray = self._marked[rows]
         self._marked[chosen] = False
-        every = np.count_nonzero(found) == chosen.size or bool(np.isin(chosen, rows).all())
-        return found if every else None
+        if rows[found].size < chosen.size and not np.isin(chosen, rows).all():
+            raise IndexError("Expected some of the rows.")
+        return found
 
     def _granted_in_run(self, number: int, runs: IndexArray) -> IndexArray:
         """How many requests for a stage each of the runs was granted so far."""
@@ -343,7 +372,7 @@ class Flow:
             held = [self._pools[run].arrive(number, part) for run, part in self._by_run(rows)]
             if held[0]:  # a checkpoint is one for all runs
                 waiting = NO_ROWS
-        self._scheduler.push(number, self.pipeline.stages[number].name, waiting)
+        self._scheduler.push(number, self._names[number], waiting)
 
     def _left(self, number: int, rows: IndexArray) -> None:
         if self._pools:
@@ -360,15 +389,34 @@ class Flow:
 
     def _make_room(self, capacity: int) -> None:
         """Let there be places for rows up to `capacity`."""
-        missing = max(capacity, 2 * self._run.size) - self._run.size
         if capacity <= self._run.size:
             return
+        size = max(capacity, 2 * self._run.size)
         self._run, self._entered, self._next = (
-            np.concatenate([array, np.full(missing, _NOWHERE)])
-            for array in (self._run, self._entered, self._next)
+            _longer(array, size, _NOWHERE) for array in (self._run, self._entered, self._next)
         )
-        self._granted = np.pad(self._granted, ((0, 0), (0, missing)))
-        self._marked = np.zeros(self._run.size, np.bool_)
+        self._granted = {
+            number: _longer(granted, size, 0) for number, granted in self._granted.items()
+        }
+        self._marked = np.zeros(size, np.bool_)
+
+
+def _of(rows: IndexArray, which: Which) -> IndexArray:
+    return rows if which is None else rows[which]
+
+
+def _both(which: Which, other: Which) -> Which:
+    """Which rows are among these and the others."""
+    if which is None or other is None:
+        return other if which is None else which
+    return which & other
+
+
+def _longer(array: IndexArray, size: int, rest: int) -> IndexArray:
+    """Return an array with more entries behind its own."""
+    longer = np.full(size, rest, np.int64)
+    longer[: array.size] = array
+    return longer
 
 
 def reach(pipeline: Pipeline) -> Reach:

@@ -7,8 +7,8 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ Proceed = Callable[[IndexArray], Requests]
 logger = logging.getLogger("gpusaxs")
 
 
-@dataclass(frozen=True, slots=True)
-class StageLaunch:
+class StageLaunch(NamedTuple):
     """A stage that is about to run over rows of a batch.
 
     Parameters
@@ -74,12 +73,13 @@ class Interceptor:
 
 def nested(interceptors: Sequence[Interceptor], launch: StageLaunch, rows: IndexArray) -> Requests:
     """Run some rows of a launch within interceptors, the first outermost."""
-    _check_whole(launch, rows)
+    if rows is not launch.rows:
+        _check_whole(launch, rows)
+        launch = launch._replace(rows=rows)
     if not interceptors:
         answer = launch.stage.launch(launch.batch, rows)
         return {name: np.asarray(asking, np.int64) for name, asking in answer.items()}
-    own = launch if rows is launch.rows else replace(launch, rows=rows)
-    return interceptors[0].around(own, partial(nested, interceptors[1:], own))
+    return interceptors[0].around(launch, partial(nested, interceptors[1:], launch))
 
 
 def _check_whole(launch: StageLaunch, rows: IndexArray) -> None:

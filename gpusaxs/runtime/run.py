@@ -9,9 +9,6 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 import gpusaxs
 from gpusaxs.kernels import status as codes
 from gpusaxs.runtime.cancel import CancelToken
@@ -48,13 +45,12 @@ class Tally:
         with self._lock:
             self.retries += 1
 
-    def ended(self, status: NDArray[np.int64], reasons: list[str]) -> None:
+    def ended(self, status: list[int], reasons: list[str]) -> None:
         """Count curves that take no further part, by their status."""
-        codes_found, counts = np.unique(status, return_counts=True)
         with self._lock:
-            self.samples += status.size
+            self.samples += len(status)
             self.reasons.update(reasons)
-            for code, count in zip(codes_found.tolist(), counts.tolist(), strict=True):
+            for code, count in Counter(status).items():
                 self.statuses[code] += count
                 self.refused += count if code & codes.INSERTION_REFUSED else 0
                 if code & codes.CANCELLED:
@@ -130,7 +126,7 @@ class Run:
         if fatal and not self.stopped:
             self.stopped = f"curve {sample!r} has failed: {reason}"
         if self.bus is not None:
-            self.tally.ended(np.array([codes.UNREADABLE]), [reason])
+            self.tally.ended([codes.UNREADABLE], [reason])
             status = CurveStatus.UNREADABLE.label
             self.bus.emit(SampleEnded(now(), self.name, sample, status, True, reason))
 

@@ -36,8 +36,8 @@ def test_an_observer_hears_of_each_workers_share_and_the_shares_add_up(monkeypat
     batch = batch_of(21, NumpyBackend(3))
     began = time.perf_counter()
     with observed_by(watcher):
-        batch.restart_search(np.arange(21))
-    batch.restart_search(np.arange(21))
+        batch.replace_by_search(np.arange(21))
+    batch.replace_by_search(np.arange(21))
     assert sum(rows for _, rows, _, _ in watcher.kernels) == 21
     assert {name for name, _, _, _ in watcher.kernels} == {"restart_search"}
     assert all(began <= start <= time.perf_counter() for _, _, start, _ in watcher.kernels)
@@ -52,7 +52,7 @@ def test_an_observer_hears_of_its_own_thread_alone():
         batch = batch_of(curves, backend)
         with observed_by(watcher):
             for _ in range(5):
-                batch.restart_search(np.arange(curves))
+                batch.replace_by_search(np.arange(curves))
 
     threads = [
         threading.Thread(target=work, args=pair) for pair in zip(watchers, (70, 150), strict=True)
@@ -82,9 +82,9 @@ def test_a_kernel_stops_between_chunks_when_its_time_is_over(monkeypatch):
     batch = batch_of(5, NumpyBackend(2))
     batch.residual[:] = 7.0
     with pytest.raises(StageTimeoutError), limited_to(1e-9):
-        batch.restart_search(np.arange(5))
+        batch.replace_by_search(np.arange(5))
     assert (batch.residual == 7.0).all()
-    batch.restart_search(np.arange(5))
+    batch.replace_by_search(np.arange(5))
     assert not (batch.residual == 7.0).any()
 
 

@@ -39,6 +39,8 @@ class Answer:
     matched: int
     probability: float
     offset: float
+    candidates: list[int]
+    unexplained: int
 
 
 def peaks_at(centres: Any, fwhm: Any = 0.01, height: Any = 100.0, **columns: Any) -> Any:
@@ -89,6 +91,8 @@ def index(
         int(found[0, table.MATCHED]).bit_count() if len(found) else 0,
         float(found[0, table.PROBABILITY]) if len(found) else 0.0,
         float(found[0, table.OFFSET]) if len(found) else math.nan,
+        found[:, table.CANDIDATE].astype(int).tolist(),
+        int(found[0, table.UNEXPLAINED]).bit_count() if len(found) else 0,
     )
 
 
@@ -272,6 +276,35 @@ def test_two_phases_that_coexist_are_both_named(run, first, second, ratio):
     expected = {first: 11.0, second: 11.0 * ratio}
     for name, lattice in zip(answer.phases, answer.lattices, strict=True):
         np.testing.assert_allclose(lattice, expected[name], rtol=1e-4)
+
+
+def test_two_phases_are_found_where_one_explains_nearly_all_of_their_lines(run):
+    # All but two are lines of Pm-3n, which no second phase would have been looked for beside.
+    one, other = PHASE_BY_NAME["Im-3m"].q(12.0)[:7], PHASE_BY_NAME["Pn-3m"].q(9.302)[:4]
+    other = other[np.abs(other[:, np.newaxis] - one).min(axis=1) > 0.01]
+    height = np.concatenate([np.full(one.size, 100.0), np.full(other.size, 60.0)])
+    lines = peaks_at(np.concatenate([one, other]), fwhm=0.008, height=height)
+    assert index(run, lines, low=0.2, phases=("Pm-3n",)).unexplained == 2
+    answer = index(run, lines, low=0.2)
+    assert (answer.verdict, answer.phases) == ("identified", ["Im-3m", "Pn-3m"])
+    np.testing.assert_allclose(answer.lattices, [12.0, 9.302], rtol=1e-4)
+
+
+def test_of_two_phases_of_which_one_is_sure_this_one_is_named(run):
+    # The first lines of Im-3m are those of Pm-3m.
+    sure, doubtful = PHASE_BY_NAME["lamellar"].q(15.0)[:6], PHASE_BY_NAME["Im-3m"].q(5.2)[:4]
+    lines = peaks_at(np.concatenate([sure, doubtful]), fwhm=0.008)
+    answer = index(run, lines, low=0.2, high=3.7)
+    assert answer.verdict == "identified"
+    assert answer.unexplained == 4
+    together = [
+        {name for name, number in zip(answer.phases, answer.candidates, strict=True) if number == k}
+        for k in range(3)
+    ]
+    assert together[0] == {"lamellar"}
+    assert sorted(together[1:], key=sorted) == [{"lamellar", "Im-3m"}, {"lamellar", "Pm-3m"}]
+    np.testing.assert_allclose(answer.lattices[0], 15.0, rtol=1e-6)
+    assert answer.probability > 0.95
 
 
 def test_three_phases_that_coexist_are_all_named(run):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gpusaxs.kernels import bragg_lines as bragg
 from gpusaxs.kernels.lattice_fit import fit_lattice
+from scipy.stats import norm
 
 S = np.sqrt([2.0, 3.0, 4.0, 6.0, 8.0, 9.0])
 BETA = 0.5
@@ -28,16 +29,39 @@ def fitted(centres, sigma, positions=S):
     return fit_lattice(lines, count, 0, 1, positions, 0.0)
 
 
-def test_lines_that_agree_give_the_weighted_least_squares_of_their_uncertainties():
-    rng = np.random.default_rng(2)
-    sigma = rng.uniform(1e-4, 1e-3, S.size)
-    centres = BETA * S + 0.5 * rng.normal(0.0, sigma)
+def test_two_lines_that_agree_give_the_weighted_least_squares_of_their_uncertainties():
+    sigma = np.array([2e-4, 5e-4])
+    centres = BETA * S[:2] + 0.5 * sigma * [1.0, -1.0]
     beta, beta_sigma, offset, _, chi2 = fitted(centres, sigma)
     weight = sigma**-2
-    expected = (weight * S * centres).sum() / (weight * S * S).sum()
+    expected = (weight * S[:2] * centres).sum() / (weight * S[:2] ** 2).sum()
     np.testing.assert_allclose(beta, expected, rtol=1e-12)
-    np.testing.assert_allclose(beta_sigma, (weight * S * S).sum() ** -0.5, rtol=1e-12)
-    np.testing.assert_allclose(chi2, (weight * (centres - expected * S) ** 2).sum() / (S.size - 1))
+    np.testing.assert_allclose(beta_sigma, (weight * S[:2] ** 2).sum() ** -0.5, rtol=1e-12)
+    np.testing.assert_allclose(chi2, (weight * (centres - expected * S[:2]) ** 2).sum())
+    assert np.isnan(offset)
+
+
+@pytest.mark.parametrize("number", [3, 6])
+def test_a_faint_offset_moves_the_lattice_by_its_posterior_mean(number):
+    s, rng = S[:number], np.random.default_rng(2)
+    sigma = rng.uniform(1e-4, 1e-3, number)
+    centres = BETA * s + 5e-4 + 0.3 * rng.normal(0.0, sigma)
+    beta, beta_sigma, offset, _, _ = fitted(centres, sigma)
+    # On a grid: the likelihood of every offset at its own best lattice.
+    weight = sigma**-2
+    origin = (weight * s * centres).sum() / (weight * s * s).sum()
+    spread = 0.0015 * origin * S[0]
+    offsets = np.linspace(-10.0, 10.0, 20001) * spread
+    slopes = ((weight * s) @ (centres[:, None] - offsets)) / (weight * s * s).sum()
+    away = centres[:, None] - offsets - slopes * s[:, None]
+    likelihood = np.exp(-0.5 * weight @ away**2)
+    there = 0.2 * likelihood * norm.pdf(offsets, scale=spread) * (offsets[1] - offsets[0])
+    mean = (there * offsets).sum() / (there.sum() + 0.8 * likelihood[10000])
+    expected = np.interp(mean, offsets, slopes)
+    assert abs(beta - origin) > 1e-5
+    np.testing.assert_allclose(beta, expected, rtol=1e-8)
+    unshifted = (weight * s * s).sum() ** -0.5
+    np.testing.assert_allclose(beta_sigma, np.hypot(unshifted, beta - origin), rtol=1e-12)
     assert np.isnan(offset)
 
 

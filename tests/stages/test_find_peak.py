@@ -108,6 +108,7 @@ def take_away(batch: SampleBatch, row: int, position: float, height: float, fwhm
     line = batch.peaks[row, batch.n_peaks[row]]
     line[table.INDEX] = batch.candidates[row, 0, table.INDEX]
     line[[table.Q, table.HEIGHT, table.FWHM]] = position, height, fwhm
+    line[table.VALUE] = height
     batch.n_peaks[row] += 1
     batch.search[row] -= height * np.exp2(-((2.0 * (Q - position) / fwhm) ** 2))
 
@@ -165,6 +166,18 @@ def test_what_a_processed_peak_has_hidden_comes_after_those_that_wait() -> None:
         FindPeak().launch(batch, np.arange(1))
     np.testing.assert_allclose(found, [1.0, 2.0, 0.4, 1.06], atol=0.02)
     assert batch.n_candidates.tolist() == [0]
+
+
+@pytest.mark.parametrize("fwhm", [0.4, 0.05], ids=["hump", "line"])
+def test_what_the_tails_of_a_hump_have_put_below_zero_is_found(fwhm: float) -> None:
+    other = 50.0 * np.exp(-0.5 * ((Q - 2.0) / 0.03) ** 2)
+    batch = batch_of(100.0 * np.exp2(-((2.0 * (Q - 1.0) / fwhm) ** 2)) + other)
+    stage = FindPeak(height_noise=3.0, prominence_noise=6.5)
+    stage.launch(batch, np.arange(1))
+    take_away(batch, 0, 1.0, 100.0, fwhm)
+    batch.search[0] -= 80.0
+    stage.launch(batch, np.arange(1))
+    assert batch.n_candidates[0] == (fwhm > 0.1)
 
 
 def test_a_processed_peak_is_found_again_where_that_is_asked_for() -> None:
