@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from gpusaxs.units import TO_INVERSE_NM, parse_q_unit
-
 Metadata = Mapping[str, str | float]
 """Values by the names of `FIELDS`: text, or a number in the unit of its field."""
 
@@ -141,6 +139,9 @@ def _converted(name: str, number: float, unit: str | None) -> float | None:
         scale = _TEMPERATURES.get(spelled)
         return None if scale is None else (number - scale[1]) / scale[0]
     if name == "resolution":
+        # The command line reads `FIELDS` and shall not wait for NumPy.
+        from gpusaxs.units import TO_INVERSE_NM, parse_q_unit  # noqa: PLC0415
+
         unit_of_q = parse_q_unit(spelled)
         return None if unit_of_q is None else number * TO_INVERSE_NM[unit_of_q]
     factor = _FACTORS[name].get(spelled)

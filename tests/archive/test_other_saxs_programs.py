@@ -24,6 +24,8 @@ SAID = {
     "temperature": 25.0,
     "concentration": 5.0,
     "exposure": 0.1,
+    "resolution": 0.03,
+    "relative_resolution": 0.1,
 }
 
 
