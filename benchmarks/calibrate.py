@@ -67,7 +67,8 @@ def answers_of(group: Group) -> Iterator[tuple[float, int, bool, float]]:
     for row in best.to_pylist():
         first.setdefault(row["id"], []).append(row)
     faint: dict[str, list[float]] = {}
-    for row in result.peaks.filter(pc.equal(result.peaks["kind"], LineKind.FAINT.label)).to_pylist():
+    is_faint = pc.equal(result.peaks["kind"], LineKind.FAINT.label)
+    for row in result.peaks.filter(is_faint).to_pylist():
         faint.setdefault(row["id"], []).append(row["q"])
     for true, said in zip(simulation.truth.to_pylist(), result.samples.to_pylist(), strict=True):
         phases = first.get(true["id"])
