@@ -149,12 +149,12 @@ class Trial:
         if not samples:
             return
         batch = SampleBatch.from_samples(samples, self._backend)
-        sizes = {name: getattr(array, "nbytes", 0) for name, array in vars(batch).items()}
         points = math.prod(batch.intensity.shape)
-        of_points = sum(sizes.pop(name) for name in POINT_ARRAYS)
+        of_points = sum(getattr(batch, name).nbytes for name in POINT_ARRAYS)
+        of_curves = sum(getattr(held, "nbytes", 0) for held in vars(batch).values()) - of_points
         self.batch_point = max(self.batch_point, of_points / points)
         self.read_point = max(self.read_point, _bytes_of(samples) / points)
-        beside = (sum(sizes.values()) + tables) / len(samples) + OBJECTS_A_CURVE
+        beside = (of_curves + tables) / len(samples) + OBJECTS_A_CURVE
         self.a_curve = max(self.a_curve, beside)
         if curves is not None:
             self.curves_point = max(self.curves_point, curves.nbytes / points)
