@@ -8,7 +8,7 @@ from gpusaxs.pipeline import Pipeline
 
 pytestmark = pytest.mark.alone
 
-TRIALS = 6
+TRIALS = 20
 SHARE = 0.03
 MICROSECONDS = 20.0
 OF_ONE_CALL = 0.5
