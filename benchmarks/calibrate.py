@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-import gpusaxs
-from benchmarks.known_answers import Group, candidates, groups, judged, lattices_of
+from benchmarks.known_answers import Group, candidates, groups, judged, lattices_of, processed
 from gpusaxs.pipeline import Pipeline
 from gpusaxs.sample import LineKind
 
@@ -51,16 +50,7 @@ def answers_of(group: Group) -> Iterator[tuple[float, int, bool, float]]:
     simulation = group.simulate()
     # All leads are wanted, also those that name nothing.
     pipeline = Pipeline.load("standard").with_settings(["phase.min_probability=1.0"])
-    result = gpusaxs.process(
-        simulation.q,
-        simulation.intensity,
-        simulation.sigma,
-        q_unit="1/nm",
-        ids=simulation.truth["id"].to_pylist(),
-        pipeline=pipeline,
-        backend="numpy",
-        workers=1,
-    )
+    result = processed(simulation, pipeline)
     first: dict[str, list[dict[str, Any]]] = {}
     best = result.phases.filter(pc.equal(result.phases["candidate"], 0))
     given = candidates(best)

@@ -159,14 +159,15 @@ def answers(
 ) -> Iterator[pa.Table]:
     """Simulate groups and process them, in processes of their own; a table of `ANSWERS` each."""
     # Whoever compiles first keeps the kernels for all.
-    _process(Group(PHASES[0].name, EXPOSURES[-1], 1, 0).simulate(), pipeline)
+    processed(Group(PHASES[0].name, EXPOSURES[-1], 1, 0).simulate(), pipeline)
     count = min(workers or available_cores(), len(chosen))
     with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
         same = len(chosen)
         yield from pool.map(_answers_of, chosen, [pipeline] * same, [prepared] * same)
 
 
-def _process(simulation: Simulation, pipeline: Pipeline) -> gpusaxs.Result:
+def processed(simulation: Simulation, pipeline: Pipeline) -> gpusaxs.Result:
+    """Process the curves of a simulation, under their names in the truth, on one core."""
     return gpusaxs.process(
         simulation.q,
         simulation.intensity,
@@ -181,7 +182,7 @@ def _process(simulation: Simulation, pipeline: Pipeline) -> gpusaxs.Result:
 
 def _answers_of(group: Group, pipeline: Pipeline, prepared: Prepared) -> pa.Table:
     simulation = group.simulate()
-    return judge(simulation, _process(simulation, prepared(pipeline, simulation)), group)
+    return judge(simulation, processed(simulation, prepared(pipeline, simulation)), group)
 
 
 def judge(simulation: Simulation, result: gpusaxs.Result, group: Group) -> pa.Table:

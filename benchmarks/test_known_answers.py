@@ -4,7 +4,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import gpusaxs
 from benchmarks import accuracy, calibration, known_answers, measured, perfect_lines, robustness
 from benchmarks.accuracy_page import fill
 from gpusaxs.pipeline import Pipeline
@@ -107,15 +106,7 @@ def test_the_lines_of_a_bright_curve_are_found(found):
 
 def test_perfect_lines_are_the_visible_ones_where_they_are(standard):
     drawn = simulate(6, seed=9, phases=["Pn-3m"], counts=2000.0, perturbations=())
-    result = gpusaxs.process(
-        drawn.q,
-        drawn.intensity,
-        drawn.sigma,
-        q_unit="1/nm",
-        ids=drawn.truth["id"].to_pylist(),
-        pipeline=perfect_lines.with_perfect_lines(standard, drawn),
-        backend="numpy",
-    )
+    result = known_answers.processed(drawn, perfect_lines.with_perfect_lines(standard, drawn))
     lines = [line for line in drawn.lines.to_pylist() if line["visible"]]
     peaks = result.peaks.to_pylist()
     assert [peak["id"] for peak in peaks] == [line["id"] for line in lines]

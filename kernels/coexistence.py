@@ -150,13 +150,19 @@ def keep_one(source, member, target):  # type: ignore[no-untyped-def]
 
 
 @device_function
+def worse_of(explanations, one, other):  # type: ignore[no-untyped-def]
+    """Return which of two explanations has the lower score; of equal ones the first given."""
+    if explanations[one, explain.SCORE] > explanations[other, explain.SCORE]:
+        return other
+    return one
+
+
+@device_function
 def drop_repeated(explanations, end):  # type: ignore[no-untyped-def]
     """Of explanations by the same phases with about the same lattices keep the best."""
     for one in range(end):
         for other in range(one):
-            worse = one
-            if explanations[one, explain.SCORE] > explanations[other, explain.SCORE]:
-                worse = other
+            worse = worse_of(explanations, one, other)
             if explanations[worse, explain.SCORE] > -math.inf and is_same(
                 explanations[one], explanations[other], ONE_ANSWER
             ):

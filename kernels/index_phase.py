@@ -18,6 +18,7 @@ from gpusaxs.kernels.coexistence import (
     is_left,
     keep_one,
     settle,
+    worse_of,
 )
 from gpusaxs.kernels.curve_kernel import (
     FloatArray,
@@ -82,7 +83,7 @@ _LOOKED_FOR_AGAIN = 2
 # Clear lines that two phases leave where three are tried.
 _LEFT_OVER = 2
 # Lattices of one phase nearer than this are one answer, whatever offset of q goes with them.
-_ONE_ANSWER = 0.06
+_ONE_LATTICE = 0.06
 
 
 @device_function
@@ -150,10 +151,8 @@ def drop_repeated_lattices(explanations, n_known):  # type: ignore[no-untyped-de
         for one in range(phase, 3 * n_known, n_known):
             for other in range(phase, one, n_known):
                 away = explanations[one, explain.BETA] / explanations[other, explain.BETA] - 1.0
-                if abs(away) < _ONE_ANSWER:
-                    worse = one
-                    if explanations[one, explain.SCORE] > explanations[other, explain.SCORE]:
-                        worse = other
+                if abs(away) < _ONE_LATTICE:
+                    worse = worse_of(explanations, one, other)
                     explanations[worse, explain.SCORE] = -math.inf
 
 

@@ -165,8 +165,7 @@ class Flow:
         sample
             Returns a row as a sample, for policies that look at it.
         """
-        if self._pools:
-            self._left(launch.stage_num, launch.rows)
+        self._left(launch.stage_num, launch.rows)
         settled = Settled(ended=NO_ROWS, refused=NO_ROWS, errors={})
         asked = [
             self._grant(launch, alive, name, asking, sample, settled)
